@@ -1,0 +1,71 @@
+"""An input delay, as state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import casadi as ca
+
+from physics.system import Signal, System
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputDelay(System):
+    """A system whose input arrives `steps` control steps late: uᵃ_k = u_{k−n}.
+
+    The n inputs under way are memory, oldest first: x̃ = (x, u_{k−n}, …, u_{k−1}), so all that
+    plans or rolls out stays Markov.
+    Raises ValueError where steps < 1.
+    """
+
+    system: System
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        super().__post_init__()
+
+    @property
+    def states(self) -> tuple[Signal, ...]:  # type: ignore[override]
+        return self.system.states
+
+    @property
+    def inputs(self) -> tuple[Signal, ...]:  # type: ignore[override]
+        return self.system.inputs
+
+    @property
+    def exogenous(self) -> tuple[Signal, ...]:  # type: ignore[override]
+        return self.system.exogenous
+
+    @property
+    def outputs(self) -> tuple[Signal, ...]:
+        return self.system.outputs
+
+    @property
+    def memory(self) -> tuple[Signal, ...]:  # type: ignore[override]
+        return tuple(
+            Signal(f"{s.name}_{age}_ago", s.unit, s.low, s.high)
+            for age in range(self.steps, 0, -1)
+            for s in self.inputs
+        )
+
+    @property
+    def memory_steps(self) -> int:  # type: ignore[override]
+        return self.steps
+
+    def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        return self.system.dynamics(x, u, p, d)
+
+    def output(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        return self.system.output(x, u, p, d)
+
+    def applied_input(self, m: ca.SX, u: ca.SX, p: SimpleNamespace) -> ca.SX:
+        return m[: self.nu]
+
+    def advance_memory(self, m: ca.SX, u: ca.SX, p: SimpleNamespace) -> ca.SX:
+        return ca.vertcat(m[self.nu :], u)
+
+    def initial_memory(self, past_u: ca.SX) -> ca.SX:
+        return ca.vec(past_u)

@@ -1,0 +1,179 @@
+"""The one noun of this package: a System, ẋ = f(x, u, p, d), written once in CasADi.
+
+    x  states            (nx,)  continuous states, then memory advanced once a step
+    u  inputs            (nu,)  what a controller commands
+    p  parameters        (np,)  those *declared* for fitting; all others are baked in
+    d  exogenous signals (nd,)  known but not commanded: time, voltage, payload of a log
+    y  outputs           (ny,)  what is measured
+
+f is always continuous; SI units and radians throughout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Self
+
+import casadi as ca
+
+from physics.parameter import Parameter
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One named channel: `Signal("angle", "rad", angle=True)`.
+
+    `low`, `high` bound it; `angle` marks a coordinate on the circle (kept unwrapped in states
+    and plans); `rate_of` names the state that this one is the time derivative of, which makes
+    this row of ẋ an acceleration.
+    """
+
+    name: str
+    unit: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    angle: bool = False
+    rate_of: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(
+                f"bounds of signal {self.name!r} are reversed: low {self.low} > high {self.high}"
+            )
+
+
+class System(ABC):
+    """Analytic dynamics ẋ = f(x, u, p, d) with named signals.
+
+    A subclass is a frozen dataclass: Parameter fields are p, tuples of Signal name the
+    channels, and `dynamics` is the one method it must give. `states`, `inputs`, `exogenous`
+    and `outputs` are read as attributes (class attribute, field or property alike).
+
+    Memory (delays, lags) is state that advances once a step instead of flowing: a system with
+    `memory` signals appends them to x and gives `applied_input`, `advance_memory` and
+    `initial_memory`.
+    """
+
+    states: tuple[Signal, ...]
+    inputs: tuple[Signal, ...]
+    exogenous: tuple[Signal, ...] = ()
+    memory: tuple[Signal, ...] = ()
+    memory_steps: int = 0  # how many past inputs `initial_memory` needs
+
+    @abstractmethod
+    def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        """ẋ (continuous states only). `p.name` is an SX where declared, a float elsewhere."""
+
+    def output(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        """y = h(x, u, p, d); the continuous states unless given."""
+        return x
+
+    @property
+    def outputs(self) -> tuple[Signal, ...]:
+        """Names of y; the continuous states unless given."""
+        return self.states
+
+    def applied_input(self, m: ca.SX, u: ca.SX, p: SimpleNamespace) -> ca.SX:
+        """The input that f sees during this step, from memory m and the commanded u."""
+        return u
+
+    def advance_memory(self, m: ca.SX, u: ca.SX, p: SimpleNamespace) -> ca.SX:
+        """m⁺, the memory after a step in which u was commanded."""
+        return m
+
+    def initial_memory(self, past_u: ca.SX) -> ca.SX:
+        """m from the last `memory_steps` commanded inputs (nu, memory_steps), oldest first."""
+        return ca.SX(0, 1)
+
+    # -- what follows is final ---------------------------------------------------------------
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(field.default, Parameter) and not isinstance(value, Parameter):
+                try:
+                    object.__setattr__(self, field.name, field.default.replace(value))
+                except (ValueError, TypeError) as error:
+                    raise ValueError(f"{type(self).__name__}({field.name}=…): {error}") from None
+        names = [s.name for s in (*self.states, *self.memory, *self.inputs, *self.exogenous)]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{type(self).__name__}: signal names must differ, {twice} repeat")
+
+    @property
+    def nx(self) -> int:
+        """Number of states, memory included."""
+        return len(self.states) + len(self.memory)
+
+    @property
+    def nu(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def nd(self) -> int:
+        return len(self.exogenous)
+
+    @property
+    def ny(self) -> int:
+        return len(self.outputs)
+
+    @property
+    def angle_rows(self) -> tuple[int, ...]:
+        """Rows of x that are angles."""
+        return tuple(i for i, s in enumerate(self.states) if s.angle)
+
+    @property
+    def velocity_rows(self) -> tuple[int, ...]:
+        """Rows of x whose derivative is an acceleration."""
+        return tuple(i for i, s in enumerate(self.states) if s.rate_of is not None)
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """All physical parameters by name, those of a wrapped System included."""
+        found: dict[str, Parameter] = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, System):
+                found |= value.parameters
+            elif isinstance(value, float):
+                found[field.name] = value if isinstance(value, Parameter) else Parameter(value)
+        return found
+
+    def with_parameters(self, **values: float) -> Self:
+        """A copy with other parameter values; domains and units stay.
+
+        Raises ValueError for a name that is no parameter, or a value outside its domain.
+        """
+        self.check_declared(values)
+        changes: dict[str, object] = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, System):
+                inner = {k: v for k, v in values.items() if k in value.parameters}
+                changes[field.name] = value.with_parameters(**inner)
+            elif field.name in values:
+                changes[field.name] = self.parameters[field.name].replace(values[field.name])
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def check_declared(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The names as a tuple; ValueError where one is unknown or stands twice."""
+        names = tuple(names)
+        known = self.parameters
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(
+                f"{type(self).__name__} has no parameter {unknown[0]!r}; it has {sorted(known)}"
+            )
+        if len(set(names)) < len(names):
+            raise ValueError(f"parameters are named twice in {names}")
+        return names
+
+    def namespace(self, declared: tuple[str, ...] = (), p: ca.SX | None = None) -> SimpleNamespace:
+        """Parameters as `dynamics` sees them: the declared ones from p (np,), the rest floats."""
+        values: dict[str, object] = {name: float(v) for name, v in self.parameters.items()}
+        if p is not None:
+            values |= dict(zip(declared, ca.vertsplit(p), strict=True))
+        return SimpleNamespace(**values)
