@@ -1,0 +1,165 @@
+"""The SX pieces of one model, and the one discrete step that is made of them.
+
+    uᵃ = applied(x, u, p)              memory (delays) decides which input acts
+    z  = features(x, uᵃ, d)            what the network sees
+    ẋ  = derivative(x, uᵃ, p, d[, r])  physics with the residual placed
+    x⁺ = finish(x', x, u, p[, r])      memory advanced, next-state residual added
+    y  = output(x, u, p, d)
+
+`step` below is the only place where they are put together. It runs on casadi expressions with
+the Functions themselves and on tensors with their torch forms, so both paths are one text.
+x includes memory; its rows of ẋ are zero and `finish` sets them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+import casadi as ca
+
+from hybridmodel.placement import Placement
+from physics import System
+from physics.integrators import Integrator
+
+
+@dataclass(frozen=True)
+class Equations:
+    """Every analytic piece of a model: casadi.Functions, or their torch forms (`map`)."""
+
+    constrain: Callable[..., Any]  # ϑ ↦ p
+    initial: Callable[..., Any]  # (x without memory, past u flattened) ↦ x
+    applied: Callable[..., Any]
+    features: Callable[..., Any]
+    derivative: Callable[..., Any]
+    finish: Callable[..., Any]
+    output: Callable[..., Any]
+
+    def map(self, transform: Callable[[ca.Function], Any]) -> Equations:
+        return Equations(**{f.name: transform(getattr(self, f.name)) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How one step is taken: integrator, substeps, where and how often r is evaluated."""
+
+    integrator: Integrator
+    substeps: int
+    hold: bool  # r evaluated once a step and held over all stages
+    in_ode: bool  # r enters the derivative; otherwise it enters `finish`
+
+
+def build(
+    system: System,
+    placement: Placement | None,
+    declared: tuple[str, ...],
+    features: tuple[str, ...],
+) -> Equations:
+    """All pieces of a model in SX; p holds the declared parameters, everything else is baked."""
+    n, states = len(system.states), system.states
+    x, u, d = (ca.SX.sym(s, k) for s, k in (("x", system.nx), ("u", system.nu), ("d", system.nd)))
+    p, theta = (ca.SX.sym(s, len(declared)) for s in ("p", "theta"))
+    flow, memory, names = x[:n], x[n:], system.namespace(declared, p)
+
+    r = ca.SX.sym("r", len(placement.signals(system)) if placement else 0)
+    acting, correct, move = u, lambda xdot: xdot, lambda x_next: x_next
+    if placement is not None:
+        over_states = placement.spread(system, states, r)
+        acting = placement.on_input(u, placement.spread(system, system.inputs, r))
+        correct = partial(placement.on_derivative, r=over_states)
+        move = partial(placement.on_next, r=over_states)
+    in_ode = {"r": r} if placement and not placement.once_a_step else {}
+    in_step = {"r": r} if placement and placement.once_a_step else {}
+
+    xdot = ca.SX(system.dynamics(flow, acting, names, d))
+    if xdot.shape != (n, 1):
+        raise ValueError(
+            f"{type(system).__name__}.dynamics must return {n} rows, one a state; got {xdot.shape}"
+        )
+    known = [system.parameters[name] for name in declared]
+    values = [k.constrain(t) for k, t in zip(known, ca.vertsplit(theta), strict=True)]
+    start, past = ca.SX.sym("x0", n), ca.SX.sym("past_u", system.nu * system.memory_steps)
+    recalled = system.initial_memory(ca.reshape(past, system.nu, system.memory_steps))
+    before = ca.SX.sym("before", system.nx)
+    advanced = system.advance_memory(before[n:], u, names)
+    seen = _features(system, features, x, u, d)
+    idle = ca.SX.zeros(system.nx - n)  # memory does not flow, it advances once a step
+
+    def function(name: str, inputs: dict[str, ca.SX], value: ca.SX) -> ca.Function:
+        return ca.Function(name, [*inputs.values()], [value], [*inputs], [name + "_out"])
+
+    return Equations(
+        constrain=function("constrain", {"theta": theta}, ca.vertcat(ca.SX(0, 1), *values)),
+        initial=function("initial", {"x0": start, "past_u": past}, ca.vertcat(start, recalled)),
+        applied=function(
+            "applied", {"x": x, "u": u, "p": p}, system.applied_input(memory, u, names)
+        ),
+        features=function("features", {"x": x, "u": u, "d": d}, seen),
+        derivative=function(
+            "derivative", {"x": x, "u": u, "p": p, "d": d} | in_ode, ca.vertcat(correct(xdot), idle)
+        ),
+        finish=function(
+            "finish",
+            {"x": x, "before": before, "u": u, "p": p} | in_step,
+            ca.vertcat(move(flow), advanced),
+        ),
+        output=function(
+            "output", {"x": x, "u": u, "p": p, "d": d}, system.output(flow, u, names, d)
+        ),
+    )
+
+
+def default_features(system: System) -> tuple[str, ...]:
+    """All continuous states, inputs and exogenous signals."""
+    return tuple(s.name for s in (*system.states, *system.inputs, *system.exogenous))
+
+
+def _features(
+    system: System, chosen: tuple[str, ...], x: ca.SX, u: ca.SX, d: ca.SX
+) -> ca.SX:
+    """z: the chosen signals, an angle as its sine and cosine."""
+    signals = (*system.states, *system.memory, *system.inputs, *system.exogenous)
+    values = dict(zip((s.name for s in signals), ca.vertsplit(ca.vertcat(x, u, d)), strict=True))
+    angles = {s.name for s in signals if s.angle}
+    if unknown := [name for name in chosen if name not in values]:
+        raise ValueError(f"features: no signal {unknown[0]!r}; signals are {list(values)}")
+    z = [
+        column
+        for name in chosen
+        for column in (
+            (ca.sin(values[name]), ca.cos(values[name])) if name in angles else (values[name],)
+        )
+    ]
+    return ca.vertcat(ca.SX(0, 1), *z)
+
+
+def step(
+    equations: Equations,
+    network: Callable[[Any], Any] | None,
+    scheme: Scheme,
+    x: Any,
+    u: Any,
+    p: Any,
+    d: Any,
+    *,
+    dt: Any,
+    velocity: Any,
+) -> Any:
+    """x⁺ = F(x, u, p, d): one step of dt; `velocity` is 1 on velocity rows of x, 0 elsewhere."""
+    acting = equations.applied(x, u, p)
+
+    def residual(s: Any) -> tuple[Any, ...]:
+        return () if network is None else (network(equations.features(s, acting, d)),)
+
+    held = residual(x) if scheme.hold or not scheme.in_ode else ()
+
+    def derivative(s: Any) -> Any:
+        r = () if not scheme.in_ode else held if scheme.hold else residual(s)
+        return equations.derivative(s, acting, p, d, *r)
+
+    s = x
+    for _ in range(scheme.substeps):
+        s = scheme.integrator.advance(derivative, s, dt / scheme.substeps, velocity)
+    return equations.finish(s, x, u, p, *(() if scheme.in_ode else held))

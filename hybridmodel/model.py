@@ -1,0 +1,288 @@
+"""The hybrid model: one class, one step, for torch and CasADi alike.
+
+    ẋ = f(x, u; p) ⊕ r_θ(φ(x, u, d))        x⁺ = F(x, u)
+
+f and φ are CasADi, r_θ is torch; `Equations` holds the analytic pieces, `step` puts them
+together. In torch the pieces run as modules, in CasADi the network runs as a Function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import casadi as ca
+import torch
+from torch import Tensor, nn
+
+from hybridmodel.equations import Scheme, build, default_features, step
+from hybridmodel.network import pack_weights
+from hybridmodel.placement import Placement, acceleration
+from hybridmodel.to_casadi import Weights, to_casadi
+from hybridmodel.to_torch import to_torch
+from physics import System
+from physics.integrators import Integrator, rk4
+from residuals import Gated, Residual
+
+
+@dataclass(frozen=True)
+class Path:
+    """Which execution path a model takes, and why."""
+
+    name: Literal["torch", "kernel"]
+    reason: str
+
+
+class HybridModel(nn.Module):
+    """x⁺ = F(x, u): analytic physics with a learned residual, discretised over dt.
+
+    system          f(x, u; p), in CasADi
+    residual        r_θ(z), in torch: a Residual, any nn.Module (it is put behind a zero gate),
+                    or None for the physics alone
+    dt              step [s]
+    placement       where r enters, see `hybridmodel.placement`
+    fit_parameters  names of the physical parameters that are fitted; the others are constants
+    integrator, substeps   of one step
+    hold            evaluate the network once a step and hold its output over all stages
+    features        names of the signals the network sees; default: all states, inputs and
+                    exogenous signals, angles as sine and cosine
+
+    Shapes: x (…, nx) with memory, u (…, nu), d (…, nd), p (…, np), z (…, nz), r (…, nr).
+    Untrained, the model is the physics exactly. What is passed in is never changed.
+    Raises ValueError naming the argument.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        residual: nn.Module | None = None,
+        *,
+        dt: float,
+        placement: Placement = acceleration,
+        fit_parameters: Sequence[str] = (),
+        integrator: Integrator = rk4,
+        substeps: int = 1,
+        hold: bool = False,
+        features: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if not (isinstance(dt, int | float) and 0 < dt < float("inf")):
+            raise ValueError(f"dt must be a positive number of seconds, got {dt!r}")
+        if substeps < 1:
+            raise ValueError(f"substeps must be at least 1, got {substeps}")
+        self.system, self.dt, self.substeps, self.hold = system, float(dt), substeps, hold
+        self.integrator, self.placement = integrator, placement
+        self.fit_parameters = system.check_declared(fit_parameters)
+        self.features = default_features(system) if features is None else tuple(features)
+        placed = placement if residual is not None else None
+        self.equations = build(system, placed, self.fit_parameters, self.features)
+        self.scheme = Scheme(
+            integrator, substeps, hold, in_ode=placed is not None and not placed.once_a_step
+        )
+        nz = self.equations.features.size1_out(0)
+        nr = len(placement.signals(system)) if placed else 0
+        self.residual = None if residual is None else _sized(residual, nz, nr)
+        self.theta = nn.Parameter(torch.zeros(len(self.fit_parameters), dtype=torch.float64))
+        self.velocity: Tensor
+        mask = torch.tensor([float(i in system.velocity_rows) for i in range(system.nx)])
+        self.register_buffer("velocity", mask.double(), persistent=False)
+
+    # -- torch --------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, u: Tensor, d: Tensor | None = None, *, p: Tensor | None = None):
+        """x⁺ (…, nx) from x (…, nx), u (…, nu); p defaults to the model's own parameters."""
+        p = self.physical() if p is None else p
+        x, u, d = self._checked(x, u, d)
+        torch_form = self._torch
+        return step(
+            torch_form, self.residual, self.scheme, x, u, p, d, dt=self.dt, velocity=self.velocity
+        )
+
+    def rollout(
+        self, x0: Tensor, u: Tensor, d: Tensor | None = None, *, p: Tensor | None = None
+    ) -> Tensor:
+        """x (…, H+1, nx) from x0 (…, nx), u (…, H, nu) and d (…, H, nd)."""
+        p = self.physical() if p is None else p
+        states = [x0]
+        for k in range(u.shape[-2]):
+            d_k = None if d is None else d[..., k, :]
+            states.append(self(states[-1], u[..., k, :], d_k, p=p))
+        if len(states) > 1:
+            states[0] = x0.expand_as(states[1])
+        return torch.stack(states, -2)
+
+    def physical(self) -> Tensor:
+        """p (np,), the declared physical parameters at their present values."""
+        return self._torch.constrain(self.theta)
+
+    def output(self, x: Tensor, u: Tensor, d: Tensor | None = None) -> Tensor:
+        """y (…, ny) = h(x, u, p, d)."""
+        x, u, d = self._checked(x, u, d)
+        return self._torch.output(x, u, self.physical(), d)
+
+    def residual_features(self, x: Tensor, u: Tensor, d: Tensor | None = None) -> Tensor:
+        """z (…, nz), what the network sees at (x, u, d)."""
+        x, u, d = self._checked(x, u, d)
+        return self._torch.features(x, self._torch.applied(x, u, self.physical()), d)
+
+    def initial_state(self, x0: Tensor, past_u: Tensor | None = None) -> Tensor:
+        """x (…, nx) with memory, from the continuous state and the past inputs (…, n, nu).
+
+        n ≥ `system.memory_steps`, the most recent last; without a past, inputs were zero.
+        """
+        n = self.system.memory_steps
+        if past_u is None:
+            past_u = x0.new_zeros(*x0.shape[:-1], n, self.system.nu)
+        if past_u.shape[-2] < n:
+            raise ValueError(f"past_u must hold {n} inputs, got {past_u.shape[-2]}")
+        recent = past_u[..., past_u.shape[-2] - n :, :]
+        return self._torch.initial(x0, recent.flatten(-2))
+
+    def linearize(
+        self, x: Tensor, u: Tensor, d: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """A (…, nx, nx) = ∂F/∂x and B (…, nx, nu) = ∂F/∂u at (x, u, d)."""
+        batch = torch.broadcast_shapes(x.shape[:-1], u.shape[:-1])
+        x, u = (v.expand(*batch, v.shape[-1]).reshape(-1, v.shape[-1]) for v in (x, u))
+        d = None if d is None else d.expand(*batch, d.shape[-1]).reshape(-1, d.shape[-1])
+        p = self.physical()
+        # each row of F depends on its own row of x and u, so summing over the batch is exact
+        total = torch.func.jacrev(lambda x, u: self(x, u, d, p=p).sum(0), argnums=(0, 1))
+        A, B = (j.movedim(0, 1) for j in total(x, u))
+        return A.reshape(*batch, *A.shape[1:]), B.reshape(*batch, *B.shape[1:])
+
+    # -- CasADi -------------------------------------------------------------------------------
+
+    def network_function(self, weights: Weights = "baked") -> ca.Function | None:
+        """r = network(z) or network(z, w) in CasADi, None without a residual."""
+        if self.residual is None:
+            return None
+        nz = self.equations.features.size1_out(0)
+        return to_casadi(self.residual, nz=nz, weights=weights)
+
+    def weights(self):
+        """The network's numbers w (nw,) for Functions with weights as parameters."""
+        return pack_weights(self.residual) if self.residual is not None else ca.DM(0, 1).full()[:, 0]
+
+    def ode_function(self, *, weights: Weights = "baked") -> ca.Function:
+        """ẋ = f(x, u, p, d[, w]) with the residual inside.
+
+        Raises ValueError where the model has no ODE: a held residual, one that acts on the next
+        state, or a system with memory.
+        """
+        self._refuse_discrete("ode_function")
+        x, u, p, d, w, network = self._symbols(weights)
+        acting = self.equations.applied(x, u, p)
+        r = () if network is None else (network(self.equations.features(x, acting, d)),)
+        value = self.equations.derivative(x, acting, p, d, *r)
+        names = ["x", "u", "p", "d", *(["w"] if w is not None else [])]
+        inputs = [x, u, p, d, *([w] if w is not None else [])]
+        return ca.Function("ode", inputs, [value], names, ["xdot"])
+
+    def step_function(
+        self, *, dt: float | Literal["symbolic"] | None = None, weights: Weights = "baked"
+    ) -> ca.Function:
+        """x⁺ = F(x, u, p, d[, dt][, w]) as one casadi.Function with exact derivatives.
+
+        dt       None takes the model's own; a number or "symbolic" are refused with ValueError
+                 where dt belongs to the model (held or next-state residuals, memory)
+        weights  "baked" writes θ into the graph, "parameters" makes it the input w (nw,)
+        """
+        if dt is not None and dt != self.dt:
+            self._refuse_discrete(f"step_function(dt={dt!r})")
+        x, u, p, d, w, network = self._symbols(weights)
+        names, inputs = ["x", "u", "p", "d"], [x, u, p, d]
+        h: Any = self.dt if dt is None else dt
+        if dt == "symbolic":
+            h = ca.MX.sym("dt")
+            names, inputs = [*names, "dt"], [*inputs, h]
+        if w is not None:
+            names, inputs = [*names, "w"], [*inputs, w]
+        velocity = ca.DM(self.velocity.cpu().numpy())
+        x_next = step(
+            self.equations, network, self.scheme, x, u, p, d, dt=h, velocity=velocity
+        )
+        return ca.Function("step_", inputs, [x_next], names, ["x_next"])
+
+    def parameter_values(self) -> dict[str, float]:
+        """The declared physical parameters by name."""
+        return dict(zip(self.fit_parameters, self.physical().tolist(), strict=True))
+
+    @property
+    def path(self) -> Path:
+        """Which execution path rollouts take, and why."""
+        return Path("torch", "this version has no fused kernel")
+
+    # -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def _torch(self):
+        return self.equations.map(to_torch)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HybridModel:
+        fresh = self.rebuilt()
+        memo[id(self)] = fresh
+        return fresh
+
+    def rebuilt(self, system: System | None = None) -> HybridModel:
+        """A copy with the same residual weights, on another system of the same kind if given.
+
+        The copy's ϑ is this model's where the system stays, else zero.
+        """
+        fresh = HybridModel(
+            self.system if system is None else system,
+            self.residual,
+            dt=self.dt,
+            placement=self.placement,
+            fit_parameters=self.fit_parameters,
+            integrator=self.integrator,
+            substeps=self.substeps,
+            hold=self.hold,
+            features=self.features,
+        )
+        if system is None:
+            fresh.theta.data.copy_(self.theta.data)
+        return fresh.to(self.theta.dtype).to(self.theta.device).train(self.training)
+
+    def _symbols(self, weights: Weights):
+        x, u = ca.MX.sym("x", self.system.nx), ca.MX.sym("u", self.system.nu)
+        p, d = ca.MX.sym("p", len(self.fit_parameters)), ca.MX.sym("d", self.system.nd)
+        network = self.network_function(weights)
+        if weights == "baked" or network is None:
+            return x, u, p, d, None, network
+        w = ca.MX.sym("w", network.size1_in(1))
+        return x, u, p, d, w, lambda z: network(z, w)
+
+    def _refuse_discrete(self, what: str) -> None:
+        reasons = {
+            "the residual is held over a step (hold=True)": self.hold and self.residual is not None,
+            f"placement {self.placement.name!r} acts on the discrete step": (
+                self.residual is not None and self.placement.once_a_step
+            ),
+            "the system has memory that advances once a step": bool(self.system.memory),
+        }
+        for reason, holds in reasons.items():
+            if holds:
+                raise ValueError(f"{what} is refused: {reason}, so dt belongs to the model")
+
+    def _checked(
+        self, x: Tensor, u: Tensor, d: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if d is None:
+            if self.system.nd:
+                names = [s.name for s in self.system.exogenous]
+                raise ValueError(f"d must be given: {type(self.system).__name__} needs {names}")
+            d = x[..., :0]
+        wanted = {"x": self.system.nx, "u": self.system.nu, "d": self.system.nd}
+        for (name, size), value in zip(wanted.items(), (x, u, d), strict=True):
+            if value.shape[-1] != size:
+                raise ValueError(f"{name} must have shape (…, {size}), got {tuple(value.shape)}")
+        return x, u, d
+
+
+def _sized(residual: nn.Module, nz: int, nr: int) -> Residual:
+    if isinstance(residual, Residual):
+        return residual.sized(nz, nr)
+    return Gated(residual, nz=nz, nr=nr)

@@ -1,0 +1,6 @@
+"""Learned residuals, written once in torch: r_θ(z), exactly zero before training."""
+
+from residuals.mlp import MLP
+from residuals.residual import Gated, Limit, Rescale, Residual, Standardize
+
+__all__ = ["MLP", "Gated", "Limit", "Rescale", "Residual", "Standardize"]
