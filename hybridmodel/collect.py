@@ -7,7 +7,7 @@ Identification, validation and control differ in the policy alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,9 +44,7 @@ class Environment(Protocol):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]: ...
 
-    def step(
-        self, action: Array, /
-    ) -> tuple[NDArray[Any], Any, bool, bool, dict[str, Any]]: ...
+    def step(self, action: Array, /) -> tuple[NDArray[Any], Any, bool, bool, dict[str, Any]]: ...
 
 
 def collect(
@@ -74,22 +72,23 @@ def collect(
     measured, info = environment.reset(seed=seed, options=options)
     policy.reset(seed)
     y, u = [_row("y", measured, 0, "the environment measured")], []
-    start, after = info, []
+    x, d = _told("x", info), []
     for k in range(steps):
-        u.append(_row("u", policy(k * dt, y[-1]), k, "the policy commanded"))
+        u.append(_row("u", policy(k * dt, y[-1].copy()), k, "the policy commanded"))
         measured, _, terminated, truncated, info = environment.step(u[-1].copy())
         y.append(_row("y", measured, k + 1, "the environment measured"))
-        after.append(info)
+        x += _told("x", info)
+        d += _told("d", info)
         if progress is not None:
             progress(k + 1, steps)
         if terminated or truncated:
             break
     return Trajectory(
-        t=dt * np.arange(len(y)),
+        t=dt * np.arange(len(y), dtype=np.float64),
         u=np.array(u),
         y=np.array(y),
-        d=_told("d", after),
-        x=_told("x", [start, *after]),
+        d=np.array(d) if d else np.empty((len(u), 0)),
+        x=np.array(x) if x else None,
         context=context or {},
     )
 
@@ -102,8 +101,6 @@ def _row(name: str, value: ArrayLike, k: int, who: str) -> Array:
     return row
 
 
-def _told(name: str, infos: Sequence[Mapping[str, Any]]) -> Array | None:
-    """(n, ·) what the plant said about itself; None where it did not say it every time."""
-    if not all(name in info for info in infos):
-        return None
-    return np.array([info[name] for info in infos], dtype=np.float64)
+def _told(name: str, info: Mapping[str, Any]) -> list[Array]:
+    """What the plant says about itself, if it does."""
+    return [np.array(info[name], dtype=np.float64)] if name in info else []

@@ -8,7 +8,7 @@ together. In torch the pieces run as modules, in CasADi the network runs as a Fu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -17,7 +17,7 @@ import casadi as ca
 import torch
 from torch import Tensor, nn
 
-from hybridmodel.equations import Scheme, build, default_features, step
+from hybridmodel.equations import Equations, Scheme, build, default_features, step
 from hybridmodel.network import pack_weights
 from hybridmodel.placement import Placement, acceleration
 from hybridmodel.to_casadi import Weights, to_casadi
@@ -25,6 +25,8 @@ from hybridmodel.to_torch import to_torch
 from physics import System
 from physics.integrators import Integrator, rk4
 from residuals import Gated, Residual
+
+Network = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,14 @@ class HybridModel(nn.Module):
         """x⁺ (…, nx) from x (…, nx), u (…, nu); p defaults to the model's own parameters."""
         p = self.physical() if p is None else p
         x, u, d = self._checked(x, u, d)
-        torch_form = self._torch
+        return self.step_with(self.residual, self.scheme, x, u, p, d)
+
+    def step_with(
+        self, network: Network | None, scheme: Scheme, x: Tensor, u: Tensor, p: Tensor, d: Tensor
+    ) -> Tensor:
+        """x⁺ with any map z ↦ r in place of the residual, under any scheme."""
         return step(
-            torch_form, self.residual, self.scheme, x, u, p, d, dt=self.dt, velocity=self.velocity
+            self.torch_equations, network, scheme, x, u, p, d, dt=self.dt, velocity=self.velocity
         )
 
     def rollout(
@@ -115,17 +122,17 @@ class HybridModel(nn.Module):
 
     def physical(self) -> Tensor:
         """p (np,), the declared physical parameters at their present values."""
-        return self._torch.constrain(self.theta)
+        return self.torch_equations.constrain(self.theta)
 
     def output(self, x: Tensor, u: Tensor, d: Tensor | None = None) -> Tensor:
         """y (…, ny) = h(x, u, p, d)."""
         x, u, d = self._checked(x, u, d)
-        return self._torch.output(x, u, self.physical(), d)
+        return self.torch_equations.output(x, u, self.physical(), d)
 
     def residual_features(self, x: Tensor, u: Tensor, d: Tensor | None = None) -> Tensor:
         """z (…, nz), what the network sees at (x, u, d)."""
         x, u, d = self._checked(x, u, d)
-        return self._torch.features(x, self._torch.applied(x, u, self.physical()), d)
+        return self.torch_equations.features(x, self.torch_equations.applied(x, u, self.physical()), d)
 
     def initial_state(self, x0: Tensor, past_u: Tensor | None = None) -> Tensor:
         """x (…, nx) with memory, from the continuous state and the past inputs (…, n, nu).
@@ -138,7 +145,7 @@ class HybridModel(nn.Module):
         if past_u.shape[-2] < n:
             raise ValueError(f"past_u must hold {n} inputs, got {past_u.shape[-2]}")
         recent = past_u[..., past_u.shape[-2] - n :, :]
-        return self._torch.initial(x0, recent.flatten(-2))
+        return self.torch_equations.initial(x0, recent.flatten(-2))
 
     def linearize(
         self, x: Tensor, u: Tensor, d: Tensor | None = None
@@ -218,7 +225,8 @@ class HybridModel(nn.Module):
     # -----------------------------------------------------------------------------------------
 
     @cached_property
-    def _torch(self):
+    def torch_equations(self) -> Equations:
+        """The analytic pieces as torch modules, made once."""
         return self.equations.map(to_torch)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HybridModel:

@@ -1,0 +1,230 @@
+"""Checkpoints: one safetensors file with all that makes a model, and nothing that can run.
+
+The header holds JSON: schema version, system, parameters, placement, residual, dt, versions and
+a SHA-256 of the tensors (flipped payload bits would load silently otherwise). No class is ever
+imported by a name from a file: classes of this project are known, others must be passed in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+import physics
+import residuals
+from hybridmodel import placement as placements
+from hybridmodel.files import write_atomically
+from hybridmodel.model import HybridModel
+from physics import Parameter, Signal, System, integrators
+from residuals import Gated, Residual
+
+SCHEMA = 1
+_SYSTEMS = {
+    cls.__name__: cls
+    for cls in (getattr(physics, name) for name in physics.__all__)
+    if isinstance(cls, type) and issubclass(cls, System)
+}
+_RESIDUALS = {
+    cls.__name__: cls
+    for cls in (getattr(residuals, name) for name in residuals.__all__)
+    if isinstance(cls, type) and issubclass(cls, Residual)
+}
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint of this project, is damaged, or needs a class passed in."""
+
+
+def save(model: HybridModel, path: str | Path) -> None:
+    """Write a model to one file, atomically: an existing file stays whole on any failure."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    residual = model.residual
+    description = {
+        "schema": SCHEMA,
+        "system": _describe_system(model.system),
+        "parameters": {name: float(v) for name, v in model.system.parameters.items()},
+        "fit_parameters": list(model.fit_parameters),
+        "placement": {"name": model.placement.name, "rows": model.placement.rows},
+        "integrator": model.integrator.name,
+        "substeps": model.substeps,
+        "hold": model.hold,
+        "dt": model.dt,
+        "features": list(model.features),
+        "residual": residual
+        and {
+            "class": type(residual).__name__,
+            "config": residual.config(),
+            "module": type(residual.module).__name__ if isinstance(residual, Gated) else None,
+        },
+        "dtype": str(model.theta.dtype).removeprefix("torch."),
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("hybridmodel", "torch", "casadi", "numpy")
+        },
+        "sha256": _digest(tensors),
+    }
+    data = safetensors.torch.save(tensors, {"hybridmodel": json.dumps(description)})
+    write_atomically(path, data)
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """The description a checkpoint holds, checked but not built."""
+    return _read(path)[0]
+
+
+def load(
+    path: str | Path, *, system: System | None = None, residual: torch.nn.Module | None = None
+) -> HybridModel:
+    """Read a model.
+
+    system    needed where the file's system is of a class that is not this project's; it must
+              be of the class that was saved
+    residual  likewise; a module of the same shape, whose weights are then replaced in a copy
+
+    Raises CheckpointError where the file is missing, damaged, foreign, of a newer schema, or
+    names a class that must be passed.
+    """
+    description, tensors = _read(path)
+    try:
+        model = HybridModel(
+            _system(path, description["system"], system),
+            _residual(path, description["residual"], residual),
+            dt=description["dt"],
+            placement=_named(placements.ALL, description["placement"]["name"]).on(
+                *description["placement"]["rows"]
+            )
+            if description["placement"]["rows"] is not None
+            else _named(placements.ALL, description["placement"]["name"]),
+            fit_parameters=description["fit_parameters"],
+            integrator=_named(integrators.ALL, description["integrator"]),
+            substeps=description["substeps"],
+            hold=description["hold"],
+            features=description["features"],
+        ).to(getattr(torch, description["dtype"]))
+        model.load_state_dict(tensors)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its description does not make a model: {error}") from error
+    return model
+
+
+def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + size]) if 2 <= size <= len(data) - 8 else {}
+        description = json.loads(header["__metadata__"]["hybridmodel"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CheckpointError(
+            f"{path}: is no hybridmodel checkpoint (wanted safetensors with our metadata)"
+        ) from None
+    if not isinstance(description, dict) or description.get("schema") != SCHEMA:
+        found = description.get("schema") if isinstance(description, dict) else None
+        raise CheckpointError(f"{path}: has schema {found!r}, this version reads {SCHEMA}")
+    try:
+        tensors = safetensors.torch.load(data)
+    except Exception as error:
+        raise CheckpointError(f"{path}: is damaged: {error}") from None
+    if _digest(tensors) != description.get("sha256"):
+        raise CheckpointError(f"{path}: is damaged: its numbers do not match their SHA-256")
+    return description, tensors
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _describe_system(system: System) -> dict[str, Any]:
+    return {
+        "class": type(system).__name__,
+        "fields": {
+            f.name: _to_json(getattr(system, f.name))
+            for f in dataclasses.fields(system)  # type: ignore[arg-type]
+        },
+    }
+
+
+def _to_json(value: Any) -> Any:
+    match value:
+        case System():
+            return {"system": _describe_system(value)}
+        case Signal():
+            return {"signal": {k: repr(v) if isinstance(v, float) else v
+                               for k, v in dataclasses.asdict(value).items()}}
+        case Parameter():
+            return {"parameter": [float(value), value.unit, value.domain]}
+        case tuple() | list():
+            return [_to_json(item) for item in value]
+        case None | bool() | int() | float() | str():
+            return value
+    raise ValueError(f"system: a field of type {type(value).__name__} cannot be saved")
+
+
+def _from_json(path: str | Path, value: Any) -> Any:
+    match value:
+        case {"system": description}:
+            return _system(path, description, None)
+        case {"signal": fields}:
+            return Signal(**fields | {k: float(fields[k]) for k in ("low", "high")})
+        case {"parameter": [number, unit, domain]}:
+            return Parameter(number, unit, domain)
+        case list():
+            return tuple(_from_json(path, item) for item in value)
+    return value
+
+
+def _system(path: str | Path, description: dict[str, Any], given: System | None) -> System:
+    name = description["class"]
+    if given is not None:
+        if type(given).__name__ != name:
+            raise CheckpointError(
+                f"{path}: holds a model of {name}, got system={type(given).__name__}"
+            )
+        fields = {k: _from_json(path, v) for k, v in description["fields"].items()}
+        return dataclasses.replace(given, **fields)  # type: ignore[type-var]
+    if name not in _SYSTEMS:
+        raise CheckpointError(
+            f"{path}: its system {name!r} is not part of this project; pass load(…, system={name}(…))"
+        )
+    fields = {k: _from_json(path, v) for k, v in description["fields"].items()}
+    return _SYSTEMS[name](**fields)
+
+
+def _residual(
+    path: str | Path, description: dict[str, Any] | None, given: torch.nn.Module | None
+) -> torch.nn.Module | None:
+    if description is None:
+        return None
+    if given is not None:
+        return given
+    name, config = description["class"], description["config"]
+    if name not in _RESIDUALS or description["module"] is not None:
+        foreign = description["module"] or name
+        raise CheckpointError(
+            f"{path}: its residual {foreign!r} is not part of this project; "
+            f"pass load(…, residual={foreign}(…))"
+        )
+    return _RESIDUALS[name](**config)
+
+
+def _named(known: tuple[Any, ...], name: str) -> Any:
+    for item in known:
+        if item.name == name:
+            return item
+    raise KeyError(f"{name!r} is none of {[item.name for item in known]}")

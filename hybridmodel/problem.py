@@ -1,0 +1,174 @@
+"""The optimal control problem: the only definition of "the objective".
+
+    min  Σ_{k<H} γᵏ ℓ(xₖ, uₖ, k, πₖ) + γᴴ V(x_H, π_H)
+    s.t. xₖ₊₁ = F(xₖ, uₖ, dₖ),  u, x inside their bounds,
+         g(xₖ, uₖ, πₖ) ≤ 0,  h(xₖ, uₖ, πₖ) = 0,  g_H(x_H, π_H) ≤ 0,  h_H(x_H, π_H) = 0
+
+H inputs, H + 1 states. π (H+1, nπ) are the problem parameters: the system's exogenous signals d
+first, then what the cost names; they change from plan to plan without a rebuild.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import casadi as ca
+import numpy as np
+import torch
+from torch import Tensor
+
+from hybridmodel.costs import Cost
+from hybridmodel.model import HybridModel
+from hybridmodel.to_torch import to_torch
+from physics import Signal
+
+Bounds = tuple[Sequence[float], Sequence[float]]
+StageConstraint = Callable[[ca.SX, ca.SX, ca.SX], ca.SX]
+TerminalConstraint = Callable[[ca.SX, ca.SX], ca.SX]
+
+
+class OptimalControlProblem:
+    """Model, cost, horizon, bounds and constraints.
+
+    model, cost            F and ℓ, V
+    horizon                H, steps of `model.dt`
+    discount               γ in (0, 1]
+    input_bounds           (low, high) of u; default: those of the system's inputs
+    state_bounds           (low, high) of x (continuous states); default: the system's
+    inequality, equality   (x, u, π) ↦ SX column, held at every step k < H
+    terminal_inequality, terminal_equality   (x, π) ↦ SX column, held at H
+
+    Bounds hold for the commanded u. Raises ValueError naming the argument.
+    """
+
+    def __init__(
+        self,
+        model: HybridModel,
+        cost: Cost,
+        *,
+        horizon: int,
+        discount: float = 1.0,
+        input_bounds: Bounds | None = None,
+        state_bounds: Bounds | None = None,
+        inequality: StageConstraint | None = None,
+        equality: StageConstraint | None = None,
+        terminal_inequality: TerminalConstraint | None = None,
+        terminal_equality: TerminalConstraint | None = None,
+    ) -> None:
+        if horizon < 1:
+            raise ValueError(f"horizon must be at least 1 step, got {horizon}")
+        if not 0 < discount <= 1:
+            raise ValueError(f"discount must lie in (0, 1], got {discount}")
+        self.model, self.cost, self.horizon, self.discount = model, cost, horizon, discount
+        system = model.system
+        self.input_low, self.input_high = _bounds("input_bounds", system.inputs, input_bounds)
+        low, high = _bounds("state_bounds", system.states, state_bounds)
+        free = np.full(len(system.memory), np.inf)
+        self.state_low, self.state_high = np.append(low, -free), np.append(high, free)
+
+        n = len(system.states)
+        x, u = ca.SX.sym("x", system.nx), ca.SX.sym("u", system.nu)
+        k, pi = ca.SX.sym("k"), ca.SX.sym("pi", system.nd + len(cost.parameters))
+        own = pi[system.nd :]
+        none = ca.SX(0, 1)
+        self.n_parameters: int = pi.shape[0]
+        self.stage = ca.Function(
+            "stage", [x, u, k, pi], [cost.stage(x[:n], u, k, own)], ["x", "u", "k", "pi"], ["cost"]
+        )
+        self.terminal = ca.Function("terminal", [x, pi], [cost.terminal(x[:n], own)])
+        self.path_g = _constraint("inequality", inequality, [x, u, pi], [x[:n], u, own], none)
+        self.path_h = _constraint("equality", equality, [x, u, pi], [x[:n], u, own], none)
+        self.end_g = _constraint(
+            "terminal_inequality", terminal_inequality, [x, pi], [x[:n], own], none
+        )
+        self.end_h = _constraint(
+            "terminal_equality", terminal_equality, [x, pi], [x[:n], own], none
+        )
+
+    def problem_parameters(self, parameters: np.ndarray | None) -> np.ndarray:
+        """π (H+1, nπ) from None (only where nπ = 0), one row (nπ,) or all rows."""
+        shape = (self.horizon + 1, self.n_parameters)
+        if parameters is None and self.n_parameters == 0:
+            return np.zeros(shape)
+        given = np.asarray(() if parameters is None else parameters, dtype=float)
+        if given.shape not in (shape, shape[1:]) or not np.isfinite(given).all():
+            names = [s.name for s in self.model.system.exogenous] + list(self.cost.parameters)
+            raise ValueError(
+                f"parameters must be finite with shape {shape} or {shape[1:]} for {names}, "
+                f"got shape {given.shape}"
+            )
+        return np.broadcast_to(given, shape)
+
+    def objective(self, x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cost (…), states (…, H+1, nx) and violation (…) of inputs (…, H, nu) from x0 (…, nx).
+
+        The violation is the sum over the horizon of how far bounds and constraints are
+        overstepped, 0 where all hold.
+        """
+        H, nd = self.horizon, self.model.system.nd
+        x = self.model.rollout(x0, u, pi[:H, :nd] if nd else None)
+        before, last = x[..., :-1, :], x[..., -1, :]
+        k = torch.arange(H, dtype=x.dtype, device=x.device)
+        gamma = self.discount**k
+        torch_form = self._torch
+        stage = torch_form["stage"](before, u, k[:, None], pi[:H])[..., 0]
+        cost = (gamma * stage).sum(-1) + self.discount**H * torch_form["terminal"](last, pi[H])[
+            ..., 0
+        ]
+        g = torch_form["path_g"](before, u, pi[:H]).clamp(min=0).sum((-1, -2))
+        h = torch_form["path_h"](before, u, pi[:H]).abs().sum((-1, -2))
+        end_g = torch_form["end_g"](last, pi[H]).clamp(min=0).sum(-1)
+        end_h = torch_form["end_h"](last, pi[H]).abs().sum(-1)
+        low, high = (torch.as_tensor(b, dtype=x.dtype) for b in (self.state_low, self.state_high))
+        after = x[..., 1:, :]
+        outside = ((low - after).clamp(min=0) + (after - high).clamp(min=0)).sum((-1, -2))
+        return cost, x, g + h + end_g + end_h + outside
+
+    def evaluate(
+        self, x0: np.ndarray, u: np.ndarray, parameters: np.ndarray | None = None
+    ) -> tuple[float, np.ndarray, float]:
+        """Cost, states (H+1, nx) and violation of one input sequence (H, nu)."""
+        pi = torch.as_tensor(np.array(self.problem_parameters(parameters)))
+        with torch.no_grad():
+            cost, x, violation = self.objective(torch.as_tensor(x0), torch.as_tensor(u), pi)
+        return float(cost), x.numpy(), float(violation)
+
+    @cached_property
+    def _torch(self):
+        names = ("stage", "terminal", "path_g", "path_h", "end_g", "end_h")
+        return {name: to_torch(getattr(self, name)) for name in names}
+
+
+def _constraint(
+    name: str,
+    given: Callable[..., ca.SX] | None,
+    inputs: list[ca.SX],
+    arguments: list[ca.SX],
+    none: ca.SX,
+) -> ca.Function:
+    value = none if given is None else ca.vertcat(none, ca.SX(given(*arguments)))
+    if value.shape[1] != 1:
+        raise ValueError(f"{name} must return a column, got shape {value.shape}")
+    return ca.Function(name, inputs, [value])
+
+
+def _bounds(
+    name: str, signals: tuple[Signal, ...], given: Bounds | None
+) -> tuple[np.ndarray, np.ndarray]:
+    if given is None:
+        return np.array([s.low for s in signals]), np.array([s.high for s in signals])
+    if len(given) != 2:
+        raise ValueError(f"{name} must be a pair (low, high), got {len(given)} entries")
+    low, high = (np.array(b, dtype=float) for b in given)
+    if low.shape != (len(signals),) or high.shape != low.shape:
+        raise ValueError(
+            f"{name} must be two rows of {len(signals)} numbers for "
+            f"{[s.name for s in signals]}, got shapes {low.shape} and {high.shape}"
+        )
+    if not (low <= high).all():
+        row = int(np.flatnonzero(~(low <= high))[0])
+        raise ValueError(
+            f"{name} are reversed for {signals[row].name!r}: low {low[row]} > high {high[row]}"
+        )
+    return low, high
