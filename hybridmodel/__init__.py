@@ -1,0 +1,120 @@
+"""hybridmodel: known physics in CasADi plus learned residuals in torch, as one model.
+
+    ẋ = f(x, u; p) ⊕ r_θ(φ(x, u))
+
+Names are loaded when they are first used, so importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import physics as physics
+    import residuals as residuals
+    from hybridmodel import envs as envs
+    from hybridmodel import placement as placement
+    from hybridmodel.agreement import Agreement as Agreement
+    from hybridmodel.agreement import check_agreement as check_agreement
+    from hybridmodel.checkpoint import CheckpointError as CheckpointError
+    from hybridmodel.checkpoint import load as load
+    from hybridmodel.checkpoint import save as save
+    from hybridmodel.closed_loop import RecedingHorizon as RecedingHorizon
+    from hybridmodel.closed_loop import receding_horizon as receding_horizon
+    from hybridmodel.collection import Policy as Policy
+    from hybridmodel.collection import collect as collect
+    from hybridmodel.costs import Cost as Cost
+    from hybridmodel.costs import Quadratic as Quadratic
+    from hybridmodel.data import Dataset as Dataset
+    from hybridmodel.data import Trajectory as Trajectory
+    from hybridmodel.data import load_npz as load_npz
+    from hybridmodel.data import read_csv as read_csv
+    from hybridmodel.data import save_npz as save_npz
+    from hybridmodel.data import write_csv as write_csv
+    from hybridmodel.estimator import Estimator as Estimator
+    from hybridmodel.estimator import MeasuredState as MeasuredState
+    from hybridmodel.evaluation import Evaluation as Evaluation
+    from hybridmodel.evaluation import evaluate as evaluate
+    from hybridmodel.excitation import Chirp as Chirp
+    from hybridmodel.excitation import Hold as Hold
+    from hybridmodel.excitation import Multisine as Multisine
+    from hybridmodel.excitation import RandomSteps as RandomSteps
+    from hybridmodel.fitting import FitResult as FitResult
+    from hybridmodel.fitting import fit as fit
+    from hybridmodel.fitting import identify as identify
+    from hybridmodel.model import HybridModel as HybridModel
+    from hybridmodel.planners import CEM as CEM
+    from hybridmodel.planners import GradientDescent as GradientDescent
+    from hybridmodel.planners import MultipleShooting as MultipleShooting
+    from hybridmodel.planners import Plan as Plan
+    from hybridmodel.planners import Planner as Planner
+    from hybridmodel.planners import Status as Status
+    from hybridmodel.problem import OptimalControlProblem as OptimalControlProblem
+    from hybridmodel.torch_to_casadi import to_casadi as to_casadi
+    from hybridmodel.casadi_to_torch import to_torch as to_torch
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "hybridmodel.agreement": ("Agreement", "check_agreement"),
+    "hybridmodel.checkpoint": ("CheckpointError", "load", "save"),
+    "hybridmodel.closed_loop": ("RecedingHorizon", "receding_horizon"),
+    "hybridmodel.collection": ("Policy", "collect"),
+    "hybridmodel.costs": ("Cost", "Quadratic"),
+    "hybridmodel.data": ("Dataset", "Trajectory", "load_npz", "read_csv", "save_npz", "write_csv"),
+    "hybridmodel.estimator": ("Estimator", "MeasuredState"),
+    "hybridmodel.evaluation": ("Evaluation", "evaluate"),
+    "hybridmodel.excitation": ("Chirp", "Hold", "Multisine", "RandomSteps"),
+    "hybridmodel.fitting": ("FitResult", "fit", "identify"),
+    "hybridmodel.model": ("HybridModel",),
+    "hybridmodel.planners": (
+        "CEM",
+        "GradientDescent",
+        "MultipleShooting",
+        "Plan",
+        "Planner",
+        "Status",
+    ),
+    "hybridmodel.problem": ("OptimalControlProblem",),
+    "hybridmodel.torch_to_casadi": ("to_casadi",),
+    "hybridmodel.casadi_to_torch": ("to_torch",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = {
+    "envs": "hybridmodel.envs",
+    "physics": "physics",
+    "placement": "hybridmodel.placement",
+    "residuals": "residuals",
+}
+__all__ = sorted((*_HOME, *_MODULES))  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'hybridmodel' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _refuse_shadowed() -> None:
+    """A user's own physics.py in front of ours would give errors far from their cause."""
+    for name in ("physics", "residuals"):
+        spec = importlib.util.find_spec(name)
+        found = Path(spec.origin) if spec and spec.origin else None
+        wanted = Path(__file__).parent.with_name(name) / "__init__.py"
+        if found is None or found.resolve() != wanted.resolve():
+            raise ImportError(
+                f"hybridmodel needs its own package {name!r}, but Python finds {found}; "
+                f"rename that file or folder, or remove it from the import path"
+            )
+
+
+_refuse_shadowed()

@@ -14,11 +14,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hybridmodel.data.trajectory import Array
 from physics import Signal
-
-Array = NDArray[np.float64]
 
 
 class Excitation(ABC):

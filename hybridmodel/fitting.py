@@ -194,11 +194,11 @@ def identify(
 
     def value(theta: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return torch.nan_to_num(misfit(torch.as_tensor(theta)), nan=1e6).numpy()
+            return _tame(misfit(torch.as_tensor(theta))).numpy()
 
     def jacobian(theta: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return torch.nan_to_num(torch.func.jacfwd(misfit)(torch.as_tensor(theta))).numpy()
+            return _tame(torch.func.jacfwd(misfit)(torch.as_tensor(theta))).numpy()
 
     generator = np.random.default_rng(seed)
     found: list[tuple[float, HybridModel]] = []
@@ -294,6 +294,11 @@ def _validation_error(model: HybridModel, windows: Batch, scale: Tensor) -> floa
     with torch.no_grad():
         error = ((outputs(model, windows) - windows.y)[:, 1:] / scale).square().mean().sqrt()
     return float(torch.nan_to_num(error, nan=torch.inf))
+
+
+def _tame(values: Tensor) -> Tensor:
+    """Rollouts that blow up as large finite numbers, which a least-squares step walks away from."""
+    return torch.nan_to_num(values, nan=1e6).clamp(-1e6, 1e6)
 
 
 def _output_scale(data: Dataset) -> Tensor:

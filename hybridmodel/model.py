@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from hybridmodel.equations import Equations, Scheme, build, default_features, step
 from hybridmodel.network import pack_weights
 from hybridmodel.placement import Placement, acceleration
-from hybridmodel.to_casadi import Weights, to_casadi
-from hybridmodel.to_torch import to_torch
+from hybridmodel.torch_to_casadi import Weights, to_casadi
+from hybridmodel.casadi_to_torch import to_torch
 from physics import System
 from physics.integrators import Integrator, rk4
 from residuals import Gated, Residual

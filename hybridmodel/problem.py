@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hybridmodel.costs import Cost
 from hybridmodel.model import HybridModel
-from hybridmodel.to_torch import to_torch
+from hybridmodel.casadi_to_torch import to_torch
 from physics import Signal
 
 Bounds = tuple[Sequence[float], Sequence[float]]

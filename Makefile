@@ -1,0 +1,56 @@
+# Everything runs from an environment of its own, made on first use:
+#
+#   make demo    cart-pole, end to end            make check   formatting, lint, types
+#   make test    the tests                        make bench   timings, as JSON
+#   make venv    only the environment             make clean   remove caches and builds
+#
+# PYTHON=python3.11 chooses the interpreter, TEST="-k data" narrows the tests.
+
+PYTHON ?= python3
+TEST ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+ALL := $(VENV)/.installed-all
+DEMO := $(VENV)/.installed-demo
+
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+PIP := $(BIN)/python -m pip -qq --no-input  # errors only
+
+.DELETE_ON_ERROR:
+.PHONY: demo test check bench venv clean
+
+demo: $(DEMO)
+	@$(BIN)/hybridmodel demo cartpole
+
+test: $(ALL)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TEST)
+
+check: $(ALL)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/pyright
+
+bench: $(ALL)
+	@set -e; for file in benchmarks/*.py; do $(BIN)/python "$$file"; done
+
+venv: $(ALL)
+
+clean:
+	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hybridmodel needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# a stamp is older than what it was made from, or the installation is up to date
+$(ALL): EXTRAS := all
+$(DEMO): EXTRAS := sim,report
+$(ALL) $(DEMO): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV) (a few minutes the first time) …"
+	@$(PIP) install hatchling
+	@$(PIP) install --no-build-isolation --editable '.[$(EXTRAS)]'
+	@touch $@

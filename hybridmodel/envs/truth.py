@@ -1,0 +1,77 @@
+"""The plant in closed form, for oracles and for drawing what a residual should have learned."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import casadi as ca
+
+from hybridmodel.envs.hidden import HiddenEffects
+from physics import Mechanical, Parameter, Signal, System
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disturbed(System):
+    """A system with its hidden effects written into f.
+
+        q̇ = v,    M(q) v̇ + b(q, v) = B(q) k·dz(u) + τ − c(q) tanh(v/ε) − D v
+
+    with the true parameters in M, b, B, and dz the dead zone. ε is the `smoothing` of the sign
+    [rad/s, m/s], 0 is exact. Systems that are not mechanical keep their f, with k·dz(u) for u.
+    What is no function of (x, u) stays outside: delay (wrap in `physics.InputDelay`), lag, noise,
+    push and wind.
+
+    Raises ValueError where an effect does not fit the system, or the system has memory.
+    """
+
+    system: System
+    hidden: HiddenEffects = HiddenEffects()
+    smoothing: float = Parameter(0.01, "rad/s, m/s", "real")
+
+    def __post_init__(self) -> None:
+        if self.system.memory:
+            raise ValueError(
+                f"system: {type(self.system).__name__} has memory; wrap the disturbed system "
+                "instead: InputDelay(system=Disturbed(…), steps=…)"
+            )
+        self.hidden.check(self.system)
+        if self.smoothing < 0:
+            raise ValueError(f"smoothing must be ≥ 0, got {float(self.smoothing)!r}")
+        # The true values move into the system, once: later changes of parameters then hold.
+        true = self.system.with_parameters(**self.hidden.parameters)
+        object.__setattr__(self, "system", true)
+        object.__setattr__(self, "hidden", dataclasses.replace(self.hidden, parameters={}))
+        super().__post_init__()
+
+    @property
+    def states(self) -> tuple[Signal, ...]:  # type: ignore[override]
+        return self.system.states
+
+    @property
+    def inputs(self) -> tuple[Signal, ...]:  # type: ignore[override]
+        return self.system.inputs
+
+    @property
+    def exogenous(self) -> tuple[Signal, ...]:  # type: ignore[override]
+        return self.system.exogenous
+
+    @property
+    def outputs(self) -> tuple[Signal, ...]:
+        return self.system.outputs
+
+    def output(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        return self.system.output(x, u, p, d)
+
+    def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        return self.flow(x, self.hidden.actuated(u), ca.SX(0), p, d)
+
+    def flow(self, x: ca.SX, applied: ca.SX, force: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        """ẋ under what the actuator applies (nu,) and a further generalised force τ (nq,)."""
+        if not isinstance(self.system, Mechanical):
+            return self.system.dynamics(x, applied, p, d)
+        q, v = x[: self.system.nq], x[self.system.nq :]
+        tau = self.system.input_map(q, p) @ applied + force
+        tau -= self.hidden.friction(q, v, p.smoothing)
+        return ca.vertcat(v, self.system.acceleration(q, v, tau, p))

@@ -1,0 +1,184 @@
+"""Direct multiple shooting with IPOPT on the CasADi form of the model.
+
+    min over x₀…x_H, u₀…u_{H−1} of the objective, with defects xₖ₊₁ − F(xₖ, uₖ) = 0
+
+Bock & Plitt, IFAC 1984. Jacobian and Hessian are exact. Physical parameters, network weights
+and π are parameters of the nonlinear program, so a model that was trained further or a moved
+reference needs no rebuild.
+"""
+
+from __future__ import annotations
+
+import casadi as ca
+import numpy as np
+
+from hybridmodel.planners.planner import Candidate, Plan, Planner, Status, Task
+from hybridmodel.problem import OptimalControlProblem
+
+_STATUS = {
+    "Solve_Succeeded": Status.CONVERGED,
+    "Solved_To_Acceptable_Level": Status.CONVERGED,
+    "Maximum_Iterations_Exceeded": Status.BUDGET,
+    "Maximum_WallTime_Exceeded": Status.DEADLINE,
+    "Maximum_CpuTime_Exceeded": Status.DEADLINE,
+    "User_Requested_Stop": Status.DEADLINE,
+    "Infeasible_Problem_Detected": Status.INFEASIBLE,
+}
+
+
+class MultipleShooting(Planner):
+    """Multiple shooting, solved by IPOPT.
+
+    iterations       most IPOPT iterations
+    tolerance        of IPOPT's scaled optimality error
+    warm_barrier     barrier parameter to start from with a warm start (cold: IPOPT's 0.1)
+
+    A warm start with this planner's own multipliers starts primal and dual, any other plan
+    primal only. Raises ValueError naming the argument.
+    """
+
+    def __init__(
+        self,
+        problem: OptimalControlProblem,
+        *,
+        iterations: int = 200,
+        tolerance: float = 1e-6,
+        warm_barrier: float = 1e-3,
+    ) -> None:
+        if iterations < 1:
+            raise ValueError(f"iterations must be at least 1, got {iterations}")
+        if not tolerance > 0:
+            raise ValueError(f"tolerance must be positive, got {tolerance}")
+        self.problem = problem
+        H, model, system = problem.horizon, problem.model, problem.model.system
+        step = model.step_function(weights="parameters")
+        X, U = ca.MX.sym("X", system.nx, H + 1), ca.MX.sym("U", system.nu, H)
+        pi = ca.MX.sym("pi", problem.n_parameters, H + 1)
+        p, w = ca.MX.sym("p", step.size1_in(2)), ca.MX.sym("w", len(model.weights()))
+        weights = [ca.repmat(w, 1, H)] if model.residual is not None else []
+        before, ahead, last = X[:, :-1], pi[:, :-1], X[:, -1]
+        after = step.map(H)(before, U, ca.repmat(p, 1, H), ahead[: system.nd, :], *weights)
+        k = ca.DM(np.arange(H)[None, :])
+        stage = problem.stage.map(H)(before, U, k, ahead)
+        gamma = ca.DM(problem.discount ** np.arange(H))
+        cost = stage @ gamma + problem.discount**H * problem.terminal(last, pi[:, -1])
+        # constraints by name; those of one step stand together, so multipliers can be shifted
+        blocks = {
+            "defect": X[:, 1:] - after,
+            "inequality": problem.path_g.map(H)(before, U, ahead),
+            "equality": problem.path_h.map(H)(before, U, ahead),
+            "terminal_inequality": problem.end_g(last, pi[:, -1]),
+            "terminal_equality": problem.end_h(last, pi[:, -1]),
+        }
+        self._shapes = {name: block.shape for name, block in blocks.items()}
+        self._g_low = np.concatenate(
+            [np.full(b.numel(), -np.inf if "inequality" in n else 0.0) for n, b in blocks.items()]
+        )
+        nlp = {
+            "x": ca.veccat(X, U),
+            "p": ca.veccat(pi, p, w),
+            "f": cost,
+            "g": ca.veccat(*blocks.values()),
+        }
+        options = {
+            "print_time": False,
+            "show_eval_warnings": False,
+            "ipopt": {
+                "print_level": 0,
+                "sb": "yes",
+                "max_iter": iterations,
+                "tol": tolerance,
+                "honor_original_bounds": "yes",
+            },
+        }
+        warm = {
+            "warm_start_init_point": "yes",
+            "mu_init": warm_barrier,
+            "warm_start_bound_push": 1e-6,
+            "warm_start_mult_bound_push": 1e-6,
+        }
+        self._clock = _Clock(nlp["x"].numel(), len(self._g_low), nlp["p"].numel())
+        options["iteration_callback"] = self._clock
+        self._cold = ca.nlpsol("cold", "ipopt", nlp, options)
+        self._warm = ca.nlpsol(
+            "warm", "ipopt", nlp, options | {"ipopt": options["ipopt"] | warm}
+        )
+
+    def _search(self, task: Task) -> Candidate:
+        problem, H = self.problem, self.problem.horizon
+        model, system = problem.model, problem.model.system
+        guess = task.guess
+        x = np.tile(task.x0, (H + 1, 1)) if guess is None else guess.x.copy()
+        u = np.zeros((H, system.nu)) if guess is None else guess.u
+        x[0] = task.x0
+        x_low, x_high = (np.tile(b, (H + 1, 1)) for b in (problem.state_low, problem.state_high))
+        x_low[0] = x_high[0] = task.x0
+        arguments = {
+            "x0": _flat(x, u),
+            "p": np.concatenate(
+                [task.pi.ravel(), model.physical().detach().cpu().numpy(), model.weights()]
+            ),
+            "lbx": _flat(x_low, np.tile(problem.input_low, (H, 1))),
+            "ubx": _flat(x_high, np.tile(problem.input_high, (H, 1))),
+            "lbg": self._g_low,
+            "ubg": 0.0,
+        }
+        if guess is not None and guess.multipliers.keys() == {*self._shapes, "x", "u"}:
+            arguments["lam_x0"] = _flat(guess.multipliers["x"], guess.multipliers["u"])
+            arguments["lam_g0"] = np.concatenate(
+                [guess.multipliers[name].ravel() for name in self._shapes]
+            )
+        solver = self._cold if guess is None else self._warm
+        self._clock.task = task
+        solution = solver(**arguments)
+        stats = solver.stats()
+        flat = solution["x"].full().ravel()
+        split = (H + 1) * system.nx
+        multipliers = self._multipliers(
+            solution["lam_g"].full().ravel(), solution["lam_x"].full().ravel(), split
+        )
+        return Candidate(
+            u=flat[split:].reshape(H, system.nu),
+            status=_STATUS.get(stats["return_status"], Status.FAILED),
+            iterations=stats["iter_count"],
+            multipliers=multipliers,
+        )
+
+    def _multipliers(self, lam_g: np.ndarray, lam_x: np.ndarray, split: int):
+        found, start = {}, 0
+        for name, (rows, columns) in self._shapes.items():
+            found[name] = lam_g[start : start + rows * columns].reshape(columns, rows)
+            start += rows * columns
+        system = self.problem.model.system
+        found["x"] = lam_x[:split].reshape(-1, system.nx)
+        found["u"] = lam_x[split:].reshape(-1, system.nu)
+        return found
+
+
+class _Clock(ca.Callback):
+    """Polls a task's deadline at each IPOPT iteration."""
+
+    def __init__(self, nx: int, ng: int, np_: int) -> None:
+        ca.Callback.__init__(self)
+        self.sizes = {"x": nx, "g": ng, "lam_x": nx, "lam_g": ng, "f": 1, "lam_p": np_}
+        self.task: Task | None = None
+        self.construct("clock", {})
+
+    def get_n_in(self) -> int:
+        return ca.nlpsol_n_out()
+
+    def get_n_out(self) -> int:
+        return 1
+
+    def get_name_in(self, i: int) -> str:
+        return ca.nlpsol_out(i)
+
+    def get_sparsity_in(self, i: int) -> ca.Sparsity:
+        return ca.Sparsity.dense(self.sizes[ca.nlpsol_out(i)], 1)
+
+    def eval(self, arg: list[ca.DM]) -> list[int]:
+        return [int(self.task is not None and self.task.expired())]
+
+
+def _flat(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+    return np.concatenate([x.ravel(), u.ravel()])

@@ -1,0 +1,214 @@
+"""What every planner takes and gives: `plan(x0, …) -> Plan`."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import numpy as np
+
+from hybridmodel.problem import OptimalControlProblem
+
+FEASIBLE = 1e-5  # largest violation, summed over the horizon, that still counts as none
+
+
+class Status(Enum):
+    """How a plan ended; decided by the project's own checks, never by a solver's word alone."""
+
+    CONVERGED = "converged"
+    BUDGET = "iteration budget used"
+    DEADLINE = "deadline reached"
+    INFEASIBLE = "violates bounds or constraints"
+    FAILED = "no usable plan"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The result of one planning call.
+
+    u (H, nu) inputs, x (H+1, nx) states, cost of (x0, u) under the model, status, multipliers
+    by constraint (first axis: step), gains (H, nu, nx) of a feedback law where the planner has
+    one, iterations, seconds. Equality compares all but the timing.
+    """
+
+    u: np.ndarray
+    x: np.ndarray
+    cost: float
+    status: Status
+    multipliers: Mapping[str, np.ndarray] = field(default_factory=dict)
+    gains: np.ndarray | None = None
+    iterations: int = 0
+    seconds: float = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether its inputs may be applied: finite, inside their bounds, feasible."""
+        return self.status not in (Status.FAILED, Status.INFEASIBLE)
+
+    def shift(self, steps: int = 1) -> Plan:
+        """The plan `steps` later: rows move up, the last one is repeated."""
+        if steps < 0:
+            raise ValueError(f"steps must be at least 0, got {steps}")
+
+        def moved(rows: np.ndarray) -> np.ndarray:
+            index = np.minimum(np.arange(len(rows)) + steps, len(rows) - 1)
+            return rows[index]
+
+        return replace(
+            self,
+            u=moved(self.u),
+            x=moved(self.x),
+            multipliers={name: moved(rows) for name, rows in self.multipliers.items()},
+            gains=None if self.gains is None else moved(self.gains),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Plan):
+            return NotImplemented
+        mine, yours = self._arrays(), other._arrays()
+        return (
+            (self.status, self.iterations) == (other.status, other.iterations)
+            and mine.keys() == yours.keys()
+            and all(np.array_equal(mine[k], yours[k], equal_nan=True) for k in mine)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        gains = {} if self.gains is None else {"gains": self.gains}
+        return {"u": self.u, "x": self.x, "cost": np.array(self.cost)} | gains | {
+            f"multiplier {name}": rows for name, rows in self.multipliers.items()
+        }
+
+
+@dataclass(frozen=True)
+class Task:
+    """One checked planning request, as a planner's own algorithm sees it.
+
+    x0 (nx,), pi (H+1, nπ), previous_input (nu,) or None, guess a Plan of the right shape or
+    None, seed, and `expired()` to be polled.
+    """
+
+    x0: np.ndarray
+    pi: np.ndarray
+    previous_input: np.ndarray | None
+    guess: Plan | None
+    seed: int
+    started: float
+    deadline: float | None
+
+    def expired(self) -> bool:
+        return self.remaining() <= 0
+
+    def remaining(self) -> float:
+        """Seconds left until the deadline, infinite without one."""
+        if self.deadline is None:
+            return float("inf")
+        return self.deadline - (time.perf_counter() - self.started)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What an algorithm hands back: inputs (H, nu) and how it stopped; the rest is checked here."""
+
+    u: np.ndarray
+    status: Status
+    iterations: int
+    x: np.ndarray | None = None
+    multipliers: Mapping[str, np.ndarray] = field(default_factory=dict)
+    gains: np.ndarray | None = None
+
+
+class Planner(ABC):
+    """Minimises an OptimalControlProblem from a given state."""
+
+    problem: OptimalControlProblem
+
+    @abstractmethod
+    def _search(self, task: Task) -> Candidate:
+        """The algorithm itself."""
+
+    def plan(
+        self,
+        x0: np.ndarray,
+        *,
+        parameters: np.ndarray | None = None,
+        previous_input: np.ndarray | None = None,
+        warm_start: Plan | None = None,
+        seed: int | None = None,
+        deadline: float | None = None,
+    ) -> Plan:
+        """Plan from x0 (nx,).
+
+        parameters      π, (H+1, nπ) or one row for all steps
+        previous_input  the u applied before x0, (nu,)
+        warm_start      any planner's Plan for this problem
+        seed            of what is drawn; the same seed gives the same plan, None means 0
+        deadline        seconds from now after which the best plan so far is returned
+
+        The plan's states and cost are those of a rollout of its inputs under the model, and its
+        status is checked against them. Raises ValueError naming the argument.
+        """
+        started = time.perf_counter()
+        problem = self.problem
+        task = Task(
+            x0=_vector("x0", x0, problem.model.system.nx),
+            pi=problem.problem_parameters(parameters),
+            previous_input=(
+                None
+                if previous_input is None
+                else _vector("previous_input", previous_input, problem.model.system.nu)
+            ),
+            guess=None if warm_start is None else self._fitting(warm_start),
+            seed=0 if seed is None else seed,
+            started=started,
+            deadline=deadline,
+        )
+        if deadline is not None and not deadline > 0:
+            raise ValueError(f"deadline must be a positive number of seconds, got {deadline}")
+        found = self._search(task)
+        return self._checked(found, task)
+
+    def _fitting(self, plan: Plan) -> Plan:
+        H, system = self.problem.horizon, self.problem.model.system
+        if plan.u.shape != (H, system.nu) or plan.x.shape != (H + 1, system.nx):
+            raise ValueError(
+                f"warm_start must be a plan with u {(H, system.nu)} and x {(H + 1, system.nx)}, "
+                f"got {plan.u.shape} and {plan.x.shape}"
+            )
+        return plan
+
+    def _checked(self, found: Candidate, task: Task) -> Plan:
+        problem = self.problem
+        finite = bool(np.isfinite(found.u).all())
+        u = np.clip(found.u, problem.input_low, problem.input_high) if finite else found.u
+        status, cost = found.status, float("nan")
+        x = np.full((problem.horizon + 1, task.x0.size), np.nan)
+        if finite:
+            cost, x, violation = problem.evaluate(task.x0, u, task.pi)
+            if not (np.isfinite(x).all() and np.isfinite(cost)):
+                status = Status.FAILED
+            elif violation > FEASIBLE * problem.horizon:
+                status = Status.INFEASIBLE
+        else:
+            status = Status.FAILED
+        return Plan(
+            u=u,
+            x=x,
+            cost=cost,
+            status=status,
+            multipliers=found.multipliers,
+            gains=found.gains,
+            iterations=found.iterations,
+            seconds=time.perf_counter() - task.started,
+        )
+
+
+def _vector(name: str, value: np.ndarray, size: int) -> np.ndarray:
+    vector = np.asarray(value, dtype=float)
+    if vector.shape != (size,) or not np.isfinite(vector).all():
+        raise ValueError(f"{name} must be {size} finite numbers, got {value!r}")
+    return vector

@@ -1,0 +1,176 @@
+"""Which room may import what, read from the source and from a running interpreter."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = ("physics", "residuals", "hybridmodel")
+OUTER = ("hybridmodel.cli", "hybridmodel.report", "hybridmodel.study", "hybridmodel.demo")
+TORCH_FREE = (
+    "hybridmodel.data",
+    "hybridmodel.files",
+    "hybridmodel.excitation",
+    "hybridmodel.collection",
+)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Modules whose dotted name starts with one of `names`, and what they may import."""
+
+    names: tuple[str, ...]
+    may: tuple[str, ...]
+    never: tuple[str, ...] = ()
+
+
+# the first room that fits a module holds; the standard library is free
+ROOMS = (
+    Room(("physics",), ("physics", "casadi", "numpy")),
+    Room(("residuals",), ("residuals", "torch")),
+    Room(TORCH_FREE, ("physics", "casadi", "numpy", *TORCH_FREE)),
+    Room(
+        ("hybridmodel.envs",),
+        (
+            "physics",
+            "casadi",
+            "numpy",
+            "gymnasium",
+            "pybullet",
+            "pybullet_data",
+            "hybridmodel.data",
+            "hybridmodel.envs",
+        ),
+    ),
+    Room(
+        OUTER,
+        (*OURS, "numpy", "cyclopts", "rich", "pydantic", "matplotlib", "jinja2", "PIL"),
+    ),
+    Room(
+        ("hybridmodel",),
+        (*OURS, "casadi", "torch", "numpy", "scipy", "safetensors"),
+        never=(*OUTER, "hybridmodel.envs"),
+    ),
+)
+
+
+def within(name: str, packages: tuple[str, ...]) -> bool:
+    """Whether a dotted name is one of the packages or lies inside one."""
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of everything a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            assert node.module is not None
+            for alias in node.names:
+                if node.module == "hybridmodel" and alias.name in OURS:
+                    yield node.lineno, alias.name  # from hybridmodel import physics
+                else:
+                    yield node.lineno, f"{node.module}.{alias.name}"
+
+
+FILES = sorted(path for package in OURS for path in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_a_room_imports_only_what_it_may(path: Path) -> None:
+    module = module_name(path)
+    room = next(room for room in ROOMS if within(module, room.names))
+    never = () if module == "hybridmodel" else room.never  # the front door loads all, lazily
+    for line, name in imports(path):
+        standard = name.split(".")[0] in sys.stdlib_module_names
+        assert standard or (within(name, room.may) and not within(name, never)), (
+            f"{path.relative_to(ROOT)}:{line} imports {name}, but {module} may only import "
+            f"{room.may} and the standard library"
+        )
+
+
+def run(code: str) -> None:
+    """Run code in an interpreter of its own, warnings as errors."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+BLOCK = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {names}:
+            raise ModuleNotFoundError(f"{{name}} is blocked", name=name)
+
+sys.meta_path.insert(0, Blocked())
+"""
+
+EXTRAS = ("gymnasium", "pybullet", "pybullet_data", "matplotlib", "PIL", "jinja2")
+CONSOLE = ("cyclopts", "rich", "pydantic")
+
+
+def test_the_library_works_without_extras_and_console() -> None:
+    run(
+        BLOCK.format(names=(*EXTRAS, *CONSOLE))
+        + "import hybridmodel\n"
+        + "from hybridmodel import physics, residuals\n"
+        + "import physics as same\n"
+        + "assert physics is same\n"
+        + "for name in hybridmodel.__all__: getattr(hybridmodel, name)\n"
+    )
+
+
+def test_a_verb_is_a_function_whichever_module_was_loaded_first() -> None:
+    run(
+        "import hybridmodel.casadi_to_torch, hybridmodel.collection, hybridmodel.torch_to_casadi\n"
+        "from hybridmodel import collect, to_casadi, to_torch\n"
+        "assert all(callable(verb) for verb in (collect, to_casadi, to_torch))\n"
+    )
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_logs_need_no_torch(module: str) -> None:
+    run(BLOCK.format(names=("torch", *EXTRAS, *CONSOLE)) + f"import {module}\n")
+
+
+def test_physics_needs_casadi_alone_and_residuals_torch_alone() -> None:
+    run(BLOCK.format(names=("torch", "hybridmodel", "residuals")) + "import physics\n")
+    run(BLOCK.format(names=("casadi", "hybridmodel", "physics")) + "import residuals\n")
+
+
+def test_help_loads_no_torch() -> None:
+    run(
+        "import sys\n"
+        "from hybridmodel.cli import main\n"
+        "sys.argv = ['hybridmodel', '--help']\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+
+
+def test_packages_are_typed_and_tests_are_no_package() -> None:
+    assert all((ROOT / package / "py.typed").is_file() for package in OURS)
+    assert not list((ROOT / "tests").rglob("__init__.py"))
