@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -32,10 +33,18 @@ class Batch:
         return Batch(self.x0[index], self.u[index], self.d[index], self.y[index], x)
 
 
-def batch(model: HybridModel, data: Dataset, horizon: int, *, stride: int = 1) -> Batch:
+def batch(
+    model: HybridModel,
+    data: Dataset,
+    horizon: int,
+    *,
+    stride: int = 1,
+    start: Literal["measured", "true"] = "measured",
+) -> Batch:
     """All windows of a dataset, each starting from the state that its log tells.
 
-    The start is the measured y where the system measures its states, else the logged x.
+    "measured" starts from y where the system measures its states, else from the logged x;
+    "true" starts from the logged x, else from y.
     Raises ValueError where dt or a number of channels is not the model's, or no state is known.
     """
     system = model.system
@@ -47,10 +56,11 @@ def batch(model: HybridModel, data: Dataset, horizon: int, *, stride: int = 1) -
         if (got := getattr(first, name).shape[1]) != wanted:
             raise ValueError(f"dataset has {got} columns of {name}, the system has {wanted}")
     windows = data.windows(horizon, stride=stride, history=system.memory_steps)
-    if system.outputs == system.states:
-        start = windows.y[:, 0]
-    elif windows.x is not None:
-        start = windows.x[:, 0]
+    measures_all = system.outputs == system.states
+    if windows.x is not None and (start == "true" or not measures_all):
+        first_state = windows.x[:, 0]
+    elif measures_all:
+        first_state = windows.y[:, 0]
     else:
         raise ValueError(
             f"dataset must hold x: {type(system).__name__} does not measure its whole state"
@@ -61,7 +71,7 @@ def batch(model: HybridModel, data: Dataset, horizon: int, *, stride: int = 1) -
         return torch.as_tensor(array, dtype=like.dtype, device=like.device)
 
     with torch.no_grad():
-        x0 = model.initial_state(tensor(start), tensor(windows.past_u))
+        x0 = model.initial_state(tensor(first_state), tensor(windows.past_u))
     x = None if windows.x is None else tensor(windows.x)
     return Batch(x0, tensor(windows.u), tensor(windows.d), tensor(windows.y), x)
 

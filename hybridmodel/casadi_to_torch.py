@@ -101,6 +101,7 @@ class TorchFunction(nn.Module):
 
     def __init__(self, function: ca.Function) -> None:
         super().__init__()
+        self.function = function
         self.name: str = function.name()
         if function.has_free():
             raise ValueError(f"{self.name}: symbols {function.get_free()} are not among its inputs")
@@ -147,6 +148,9 @@ class TorchFunction(nn.Module):
                     f"form; known are {', '.join(OPERATIONS)}"
                 )
         self._values = values
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return to_torch, (self.function,)  # the tables hold lambdas, which do not pickle
 
     def extra_repr(self) -> str:
         return f"{self.name}, {len(self._program)} operations"

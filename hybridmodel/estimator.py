@@ -44,5 +44,5 @@ class MeasuredState:
             self._past = np.vstack([self._past[1:], previous_input])
         with torch.no_grad():
             return self.model.initial_state(
-                torch.as_tensor(y, dtype=torch.float64), torch.as_tensor(self._past)
+                torch.tensor(y, dtype=torch.float64), torch.tensor(self._past)
             ).numpy()

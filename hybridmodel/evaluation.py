@@ -46,10 +46,11 @@ def evaluate(
 ) -> Evaluation:
     """Roll the model out from every window's start and compare.
 
-    Errors are against the true state x where the logs hold it, else against the measured y.
+    Where the logs hold the true state x, rollouts start from it and errors are against it, so
+    that they are the model's and not the sensors'; elsewhere both are the measured y.
     Angles are unwrapped in both, so an error of a full turn counts as one.
     """
-    windows = batch(model, data, horizon, stride=stride)
+    windows = batch(model, data, horizon, stride=stride, start="true")
     system = model.system
     with torch.no_grad():
         if windows.x is not None:

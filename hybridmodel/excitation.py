@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hybridmodel.data.trajectory import Array
+from hybridmodel.collection import Policy
 from physics import Signal
 
 
@@ -195,6 +196,57 @@ class Hold:
     def __call__(self, t: float, y: Array) -> Array:
         """u₀ (nu,)."""
         return self._u.copy()
+
+
+class Centered:
+    """An excitation with a weak pull to y = 0 that keeps the plant where it may be.
+
+        u = clip(wave(t) − K y)
+
+    K (nu, ny) in input units per output unit. Logs made so are closed-loop logs: the input
+    knows the noise of the output, which biases identification where K is large.
+
+    Raises ValueError where K has another shape.
+    """
+
+    def __init__(self, wave: Excitation, gains: Sequence[Sequence[float]]) -> None:
+        self._wave = wave
+        self._gains = np.array(gains, dtype=np.float64)
+        if self._gains.ndim != 2 or len(self._gains) != len(wave.inputs):
+            raise ValueError(
+                f"gains must have {len(wave.inputs)} rows, one an input, got {self._gains.shape}"
+            )
+        self._low = np.array([s.low for s in wave.inputs])
+        self._high = np.array([s.high for s in wave.inputs])
+
+    def reset(self, seed: int | None = None) -> None:
+        """Draw the wave of the next log."""
+        self._wave.reset(seed)
+
+    def __call__(self, t: float, y: Array) -> Array:
+        """u (nu,), inside the bounds."""
+        return np.clip(self._wave(t, y) - self._gains @ y, self._low, self._high)
+
+
+class Dithered:
+    """Any policy with an excitation added, u = clip(policy(t, y) + wave(t)).
+
+    For logs that lie where a controller goes, and yet tell its inputs' effects apart.
+    """
+
+    def __init__(self, policy: Policy, wave: Excitation) -> None:
+        self._policy, self._wave = policy, wave
+        self._low = np.array([s.low for s in wave.inputs])
+        self._high = np.array([s.high for s in wave.inputs])
+
+    def reset(self, seed: int | None = None) -> None:
+        """Reset both."""
+        self._policy.reset(seed)
+        self._wave.reset(seed)
+
+    def __call__(self, t: float, y: Array) -> Array:
+        """u (nu,), inside the bounds."""
+        return np.clip(self._policy(t, y) + self._wave(t, y), self._low, self._high)
 
 
 def _check_band(band: tuple[float, float]) -> None:

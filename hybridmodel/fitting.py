@@ -28,6 +28,8 @@ from hybridmodel.model import HybridModel
 
 Progress = Callable[[Mapping[str, float]], None]
 
+FARTHEST = 30.0  # |ϑ| of a parameter in a bounded domain: a factor of 1e13
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -167,14 +169,18 @@ def identify(
     spread: float = 0.3,
     stride: int = 1,
     iterations: int = 30,
+    prior: float = 1e-6,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> FitResult:
     """Fit the declared parameters alone, the residual held as it is.
 
-    Levenberg–Marquardt on ϑ from the given values and `starts − 1` random ones around them
-    (deviation `spread` in ϑ); the result with the least validation error is returned.
-    Raises ValueError naming the argument.
+        min over ϑ of  mean ((ŷ − y) / s)² + prior · ‖ϑ‖²
+
+    Levenberg–Marquardt from the given values and `starts − 1` random ones around them (deviation
+    `spread` in ϑ); the result with the least validation error is returned. The prior keeps
+    combinations that the logs do not identify near the given values. ‖ϑ‖ = 1 is a factor e on
+    a positive parameter. Raises ValueError naming the argument.
     """
     started = time.perf_counter()
     if not model.fit_parameters:
@@ -190,7 +196,8 @@ def identify(
 
     def misfit(theta: Tensor) -> Tensor:
         predicted = outputs(model, windows, equations.constrain(theta))
-        return ((predicted - windows.y)[:, 1:] / scale).flatten() / size
+        error = ((predicted - windows.y)[:, 1:] / scale).flatten() / size
+        return torch.cat([error, math.sqrt(prior) * theta])
 
     def value(theta: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -200,6 +207,10 @@ def identify(
         with torch.no_grad():
             return _tame(torch.func.jacfwd(misfit)(torch.as_tensor(theta))).numpy()
 
+    # a parameter that the data want at the edge of its domain would run to ϑ = ±∞, where p rounds
+    # onto that edge
+    bounded = [model.system.parameters[name].domain != "real" for name in model.fit_parameters]
+    reach = np.where(bounded, FARTHEST, np.inf)
     generator = np.random.default_rng(seed)
     found: list[tuple[float, HybridModel]] = []
     history: list[Mapping[str, float]] = []
@@ -207,7 +218,13 @@ def identify(
         offset = spread * generator.standard_normal(len(model.theta)) if start else 0.0
         theta = model.theta.detach().numpy() + offset
         solution = scipy.optimize.least_squares(
-            value, theta, jacobian, method="trf", max_nfev=iterations, x_scale="jac"
+            value,
+            theta,
+            jacobian,
+            bounds=(-reach, reach),
+            method="trf",
+            max_nfev=iterations,
+            x_scale="jac",
         )
         candidate = copy.deepcopy(model)
         candidate.theta.data.copy_(torch.as_tensor(solution.x))

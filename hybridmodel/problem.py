@@ -129,9 +129,9 @@ class OptimalControlProblem:
         self, x0: np.ndarray, u: np.ndarray, parameters: np.ndarray | None = None
     ) -> tuple[float, np.ndarray, float]:
         """Cost, states (H+1, nx) and violation of one input sequence (H, nu)."""
-        pi = torch.as_tensor(np.array(self.problem_parameters(parameters)))
+        pi = torch.tensor(self.problem_parameters(parameters))
         with torch.no_grad():
-            cost, x, violation = self.objective(torch.as_tensor(x0), torch.as_tensor(u), pi)
+            cost, x, violation = self.objective(torch.tensor(x0), torch.tensor(u), pi)
         return float(cost), x.numpy(), float(violation)
 
     @cached_property

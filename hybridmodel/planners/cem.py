@@ -68,14 +68,14 @@ class CEM(Planner):
         problem = self.problem
         low, high = (torch.as_tensor(b) for b in (problem.input_low, problem.input_high))
         half = (high - low) / 2
-        x0, pi = torch.as_tensor(task.x0), torch.as_tensor(np.array(task.pi))
+        x0, pi = torch.tensor(task.x0), torch.tensor(task.pi)
         generator = torch.Generator().manual_seed(task.seed)
         knots = self.basis.shape[1]
         mean = ((low + high) / 2).expand(knots, -1)
         deviation = (self.spread * half).expand(knots, -1)
         chosen: list[Tensor] = []
         if task.guess is not None:
-            guess = torch.as_tensor(task.guess.u)
+            guess = torch.tensor(task.guess.u)
             mean = torch.linalg.lstsq(self.basis, guess).solution.clamp(low, high)
             deviation = (self.warm_spread * half).expand(knots, -1)
             chosen = [mean[None]]

@@ -52,14 +52,14 @@ class GradientDescent(Planner):
         problem = self.problem
         low, high = (torch.as_tensor(b) for b in (problem.input_low, problem.input_high))
         half = torch.where(torch.isfinite(high - low), (high - low) / 2, 1.0)
-        x0, pi = torch.as_tensor(task.x0), torch.as_tensor(np.array(task.pi))
+        x0, pi = torch.tensor(task.x0), torch.tensor(task.pi)
         generator = torch.Generator().manual_seed(task.seed)
         shape = (self.starts, problem.horizon, len(half))
         noise = torch.randn(shape, generator=generator, dtype=half.dtype)
         noise[0] = 0
         guess = torch.zeros(shape[1:], dtype=half.dtype)
         if task.guess is not None:
-            guess = torch.as_tensor(task.guess.u)
+            guess = torch.tensor(task.guess.u)
         u = (guess + self.spread * half * noise).clamp(low, high)
         first, second = torch.zeros_like(u), torch.zeros_like(u)
         best, best_cost = u[0], float("inf")

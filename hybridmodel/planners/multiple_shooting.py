@@ -9,10 +9,12 @@ reference needs no rebuild.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import casadi as ca
 import numpy as np
 
-from hybridmodel.planners.planner import Candidate, Plan, Planner, Status, Task
+from hybridmodel.planners.planner import FEASIBLE, Candidate, Plan, Planner, Status, Task
 from hybridmodel.problem import OptimalControlProblem
 
 _STATUS = {
@@ -34,7 +36,10 @@ class MultipleShooting(Planner):
     warm_barrier     barrier parameter to start from with a warm start (cold: IPOPT's 0.1)
 
     A warm start with this planner's own multipliers starts primal and dual, any other plan
-    primal only. Raises ValueError naming the argument.
+    primal only. Where that does not converge, IPOPT starts again from the same guess with its
+    usual barrier, then from x₀ at rest; the cheapest feasible result is returned, which is the
+    guess itself where nothing better was found.
+    Raises ValueError naming the argument.
     """
 
     def __init__(
@@ -105,16 +110,43 @@ class MultipleShooting(Planner):
         )
 
     def _search(self, task: Task) -> Candidate:
+        H, system = self.problem.horizon, self.problem.model.system
+        still = Plan(
+            u=np.zeros((H, system.nu)),
+            x=np.tile(task.x0, (H + 1, 1)),
+            cost=np.nan,
+            status=Status.BUDGET,
+        )
+        attempts = [(self._cold, still)]
+        found: list[tuple[tuple[bool, float], Candidate]] = []
+        iterations = 0
+        if task.guess is not None:
+            attempts = [(self._warm, task.guess), (self._cold, task.guess), *attempts]
+            found = [self._ranked(Candidate(task.guess.u, Status.BUDGET, 0), task)]
+        for solver, guess in attempts:
+            candidate = self._solve(solver, guess, task)
+            iterations += candidate.iterations
+            found.append(self._ranked(candidate, task))
+            best = min(found, key=lambda pair: pair[0])[1]
+            if (best is candidate and best.status is Status.CONVERGED) or task.expired():
+                break
+        return replace(best, iterations=iterations)
+
+    def _ranked(self, found: Candidate, task: Task) -> tuple[tuple[bool, float], Candidate]:
+        """How good inputs are under the model: feasible ones first, then by cost."""
+        u = np.clip(found.u, self.problem.input_low, self.problem.input_high)
+        cost, _, violation = self.problem.evaluate(task.x0, u, task.pi)
+        return (violation > FEASIBLE, cost if np.isfinite(cost) else np.inf), found
+
+    def _solve(self, solver: ca.Function, guess: Plan, task: Task) -> Candidate:
         problem, H = self.problem, self.problem.horizon
         model, system = problem.model, problem.model.system
-        guess = task.guess
-        x = np.tile(task.x0, (H + 1, 1)) if guess is None else guess.x.copy()
-        u = np.zeros((H, system.nu)) if guess is None else guess.u
+        x = guess.x.copy()
         x[0] = task.x0
         x_low, x_high = (np.tile(b, (H + 1, 1)) for b in (problem.state_low, problem.state_high))
         x_low[0] = x_high[0] = task.x0
         arguments = {
-            "x0": _flat(x, u),
+            "x0": _flat(x, guess.u),
             "p": np.concatenate(
                 [task.pi.ravel(), model.physical().detach().cpu().numpy(), model.weights()]
             ),
@@ -123,25 +155,24 @@ class MultipleShooting(Planner):
             "lbg": self._g_low,
             "ubg": 0.0,
         }
-        if guess is not None and guess.multipliers.keys() == {*self._shapes, "x", "u"}:
+        if solver is self._warm and guess.multipliers.keys() == {*self._shapes, "x", "u"}:
             arguments["lam_x0"] = _flat(guess.multipliers["x"], guess.multipliers["u"])
             arguments["lam_g0"] = np.concatenate(
                 [guess.multipliers[name].ravel() for name in self._shapes]
             )
-        solver = self._cold if guess is None else self._warm
         self._clock.task = task
         solution = solver(**arguments)
         stats = solver.stats()
         flat = solution["x"].full().ravel()
         split = (H + 1) * system.nx
-        multipliers = self._multipliers(
-            solution["lam_g"].full().ravel(), solution["lam_x"].full().ravel(), split
-        )
+        u = flat[split:].reshape(H, system.nu)
         return Candidate(
-            u=flat[split:].reshape(H, system.nu),
+            u=u,
             status=_STATUS.get(stats["return_status"], Status.FAILED),
             iterations=stats["iter_count"],
-            multipliers=multipliers,
+            multipliers=self._multipliers(
+                solution["lam_g"].full().ravel(), solution["lam_x"].full().ravel(), split
+            ),
         )
 
     def _multipliers(self, lam_g: np.ndarray, lam_x: np.ndarray, split: int):

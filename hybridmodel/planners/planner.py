@@ -12,7 +12,7 @@ import numpy as np
 
 from hybridmodel.problem import OptimalControlProblem
 
-FEASIBLE = 1e-5  # largest violation, summed over the horizon, that still counts as none
+FEASIBLE = 1e-4  # largest violation, summed over the horizon, that still counts as none
 
 
 class Status(Enum):
@@ -191,7 +191,7 @@ class Planner(ABC):
             cost, x, violation = problem.evaluate(task.x0, u, task.pi)
             if not (np.isfinite(x).all() and np.isfinite(cost)):
                 status = Status.FAILED
-            elif violation > FEASIBLE * problem.horizon:
+            elif violation > FEASIBLE:
                 status = Status.INFEASIBLE
         else:
             status = Status.FAILED
