@@ -77,7 +77,7 @@ def batch(
 
 
 def outputs(model: HybridModel, windows: Batch, p: Tensor | None = None) -> Tensor:
-    """Predicted y (N, H+1, ny) of a rollout from each window's start."""
+    """Predicted y (…, N, H+1, ny) of a rollout from each window's start; p (…, np) if given."""
     x = model.rollout(windows.x0, windows.u, windows.d, p=p)
     if model.system.outputs == model.system.states:
         return x[..., : windows.y.shape[-1]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import casadi as ca
@@ -20,8 +21,15 @@ def _real(condition: Tensor, like: Tensor) -> Tensor:
     return condition.to(like.dtype)
 
 
+def _sign(x: Tensor) -> Tensor:
+    return torch.where(torch.isnan(x), math.nan, torch.sign(x))  # torch says sign(NaN) = 0
+
+
 def _remainder(x: Tensor, y: Tensor) -> Tensor:
-    return x - y * torch.round(x / y).detach()  # IEEE 754: nearest multiple, ties to even
+    # IEEE 754: x − n y for the nearest n, ties to even; exact since fmod is, however large x/y
+    part = torch.fmod(x, 2 * y)
+    n = torch.round(part / y).detach()
+    return torch.where(n == 0, part, part - n * y)  # y may be infinite where n = 0
 
 
 # Plain operators take Python floats for constants; the other tables are given tensors.
@@ -58,7 +66,7 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "ERF": torch.erf,
     "ERFINV": torch.erfinv,
     "FABS": torch.abs,
-    "SIGN": torch.sign,
+    "SIGN": _sign,
     "FLOOR": torch.floor,
     "CEIL": torch.ceil,
     "POW": torch.pow,
@@ -113,8 +121,7 @@ class TorchFunction(nn.Module):
         places_out = [_places(sx.sparsity_out(i)) for i in range(sx.n_out())]
 
         self._program: list[tuple[Callable[..., Any], int, tuple[int, ...], bool]] = []
-        self._work: list[float | None] = [0.0] * sx.sz_w()
-        self._loads: list[tuple[int, int, int]] = []  # work register ← input, place
+        self._loads: list[tuple[int, int, int]] = []  # value number ← input, place
         self._stores: list[tuple[int, int, int]] = []  # output, place ← value number
         # registers are renamed to value numbers, so that constants can be set in advance
         values: list[float | None] = []
@@ -157,7 +164,7 @@ class TorchFunction(nn.Module):
 
     def forward(self, *arguments: Tensor) -> Any:
         columns = self._columns(arguments)
-        like = next((column for argument in columns for column in argument), arguments[0])
+        like = self._like(arguments)
         values: list[Any] = list(self._values)
         for value, argument, place in self._loads:
             values[value] = columns[argument][place]
@@ -167,6 +174,16 @@ class TorchFunction(nn.Module):
                 inputs = [_tensor(v, like) for v in inputs]
             values[value] = call(*inputs)
         return self._outputs(values, like, arguments)
+
+    def _like(self, arguments: tuple[Tensor, ...]) -> Tensor:
+        """A scalar of the arguments' device and widest dtype."""
+        for name, argument in zip(self.input_names, arguments, strict=True):
+            if not argument.is_floating_point():
+                raise ValueError(
+                    f"{self.name}: {name} must hold floating-point numbers, got {argument.dtype}"
+                )
+        dtype = reduce(torch.promote_types, [argument.dtype for argument in arguments])
+        return arguments[0].new_zeros((), dtype=dtype)
 
     def _columns(self, arguments: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
         if len(arguments) != len(self.input_shapes):

@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file with all that makes a model, and nothing that can run.
 
 The header holds JSON: schema version, system, parameters, placement, residual, dt, versions and
-a SHA-256 of the tensors (flipped payload bits would load silently otherwise). No class is ever
-imported by a name from a file: classes of this project are known, others must be passed in.
+a SHA-256 of all of it and the tensors (a flipped bit would load silently otherwise). No class is
+ever imported by a name from a file: classes of this project are known, others must be passed in.
 """
 
 from __future__ import annotations
@@ -43,7 +43,19 @@ class CheckpointError(ValueError):
 
 
 def save(model: HybridModel, path: str | Path) -> None:
-    """Write a model to one file, atomically: an existing file stays whole on any failure."""
+    """Write a model to one file, atomically: an existing file stays whole on any failure.
+
+    Raises ValueError for a model that could not be read back: a placement or an integrator that
+    is not this project's, or a field of a kind that JSON does not hold.
+    """
+    if dataclasses.replace(model.placement, rows=None) not in placements.ALL:
+        raise ValueError(
+            f"placement {model.placement.name!r} is not this project's: cannot save it"
+        )
+    if model.integrator not in integrators.ALL:
+        raise ValueError(
+            f"integrator {model.integrator.name!r} is not this project's: cannot save it"
+        )
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     residual = model.residual
     description = {
@@ -60,6 +72,7 @@ def save(model: HybridModel, path: str | Path) -> None:
         "residual": residual
         and {
             "class": type(residual).__name__,
+            "ours": _is_ours(residual, _RESIDUALS),
             "config": residual.config(),
             "module": type(residual.module).__name__ if isinstance(residual, Gated) else None,
         },
@@ -68,8 +81,8 @@ def save(model: HybridModel, path: str | Path) -> None:
             name: importlib.metadata.version(name)
             for name in ("hybridmodel", "torch", "casadi", "numpy")
         },
-        "sha256": _digest(tensors),
     }
+    description["sha256"] = _digest(description, tensors)
     data = safetensors.torch.save(tensors, {"hybridmodel": json.dumps(description)})
     write_atomically(path, data)
 
@@ -86,7 +99,8 @@ def load(
 
     system    needed where the file's system is of a class that is not this project's; it must
               be of the class that was saved
-    residual  likewise; a module of the same shape, whose weights are then replaced in a copy
+    residual  likewise; a module of the class and shape that was saved, whose weights are then
+              replaced in a copy
 
     Raises CheckpointError where the file is missing, damaged, foreign, of a newer schema, or
     names a class that must be passed.
@@ -111,7 +125,7 @@ def load(
         model.load_state_dict(tensors)
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except Exception as error:
         raise CheckpointError(f"{path}: its description does not make a model: {error}") from error
     return model
 
@@ -136,13 +150,18 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         tensors = safetensors.torch.load(data)
     except Exception as error:
         raise CheckpointError(f"{path}: is damaged: {error}") from None
-    if _digest(tensors) != description.get("sha256"):
-        raise CheckpointError(f"{path}: is damaged: its numbers do not match their SHA-256")
+    if _digest(description, tensors) != description.get("sha256"):
+        raise CheckpointError(f"{path}: is damaged: its content does not match its SHA-256")
     return description, tensors
 
 
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
+def _is_ours(value: object, known: dict[str, type]) -> bool:
+    return known.get(type(value).__name__) is type(value)
+
+
+def _digest(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
+    told = {name: value for name, value in description.items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -153,6 +172,7 @@ def _digest(tensors: dict[str, torch.Tensor]) -> str:
 def _describe_system(system: System) -> dict[str, Any]:
     return {
         "class": type(system).__name__,
+        "ours": _is_ours(system, _SYSTEMS),
         "fields": {
             f.name: _to_json(getattr(system, f.name))
             for f in dataclasses.fields(system)  # type: ignore[arg-type]
@@ -165,8 +185,12 @@ def _to_json(value: Any) -> Any:
         case System():
             return {"system": _describe_system(value)}
         case Signal():
-            return {"signal": {k: repr(v) if isinstance(v, float) else v
-                               for k, v in dataclasses.asdict(value).items()}}
+            return {
+                "signal": {
+                    k: repr(v) if isinstance(v, float) else v
+                    for k, v in dataclasses.asdict(value).items()
+                }
+            }
         case Parameter():
             return {"parameter": [float(value), value.unit, value.domain]}
         case tuple() | list():
@@ -176,33 +200,38 @@ def _to_json(value: Any) -> Any:
     raise ValueError(f"system: a field of type {type(value).__name__} cannot be saved")
 
 
-def _from_json(path: str | Path, value: Any) -> Any:
+def _from_json(path: str | Path, value: Any, given: Any, whole: str) -> Any:
     match value:
         case {"system": description}:
-            return _system(path, description, None)
+            return _system(path, description, given, whole)
         case {"signal": fields}:
             return Signal(**fields | {k: float(fields[k]) for k in ("low", "high")})
         case {"parameter": [number, unit, domain]}:
             return Parameter(number, unit, domain)
         case list():
-            return tuple(_from_json(path, item) for item in value)
+            return tuple(_from_json(path, item, None, whole) for item in value)
     return value
 
 
-def _system(path: str | Path, description: dict[str, Any], given: System | None) -> System:
+def _system(
+    path: str | Path, description: dict[str, Any], given: System | None, whole: str | None = None
+) -> System:
+    """The described system; `whole` is the class of the one that it is a field of."""
     name = description["class"]
-    if given is not None:
-        if type(given).__name__ != name:
-            raise CheckpointError(
-                f"{path}: holds a model of {name}, got system={type(given).__name__}"
-            )
-        fields = {k: _from_json(path, v) for k, v in description["fields"].items()}
-        return dataclasses.replace(given, **fields)  # type: ignore[type-var]
-    if name not in _SYSTEMS:
+    whole = whole or name
+    if given is None and not description["ours"]:
         raise CheckpointError(
-            f"{path}: its system {name!r} is not part of this project; pass load(…, system={name}(…))"
+            f"{path}: its system {name!r} is not part of this project; "
+            f"pass load(…, system={whole}(…))"
         )
-    fields = {k: _from_json(path, v) for k, v in description["fields"].items()}
+    if given is not None and type(given).__name__ != name:
+        raise CheckpointError(f"{path}: holds a model of {name}, got system={type(given).__name__}")
+    fields = {
+        k: _from_json(path, v, getattr(given, k, None), whole)
+        for k, v in description["fields"].items()
+    }
+    if given is not None:
+        return dataclasses.replace(given, **fields)  # type: ignore[type-var]
     return _SYSTEMS[name](**fields)
 
 
@@ -210,17 +239,26 @@ def _residual(
     path: str | Path, description: dict[str, Any] | None, given: torch.nn.Module | None
 ) -> torch.nn.Module | None:
     if description is None:
+        if given is not None:
+            raise CheckpointError(
+                f"{path}: holds a model without residual, got residual={type(given).__name__}"
+            )
         return None
-    if given is not None:
-        return given
-    name, config = description["class"], description["config"]
-    if name not in _RESIDUALS or description["module"] is not None:
-        foreign = description["module"] or name
+    module = given.module if isinstance(given, Gated) else given
+    name = description["module"] or description["class"]
+    if module is None and (description["module"] is not None or not description["ours"]):
         raise CheckpointError(
-            f"{path}: its residual {foreign!r} is not part of this project; "
-            f"pass load(…, residual={foreign}(…))"
+            f"{path}: its residual {name!r} is not part of this project; "
+            f"pass load(…, residual={name}(…))"
         )
-    return _RESIDUALS[name](**config)
+    if module is not None and type(module).__name__ != name:
+        raise CheckpointError(
+            f"{path}: holds a residual {name}, got residual={type(module).__name__}"
+        )
+    if description["module"] is not None:
+        return given
+    known = _RESIDUALS[name] if module is None else type(module)
+    return known(**description["config"])
 
 
 def _named(known: tuple[Any, ...], name: str) -> Any:

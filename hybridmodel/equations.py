@@ -61,7 +61,7 @@ def build(
     n, states = len(system.states), system.states
     x, u, d = (ca.SX.sym(s, k) for s, k in (("x", system.nx), ("u", system.nu), ("d", system.nd)))
     p, theta = (ca.SX.sym(s, len(declared)) for s in ("p", "theta"))
-    flow, memory, names = x[:n], x[n:], system.namespace(declared, p)
+    flow, memory, names = x[:n, :], x[n:, :], system.namespace(declared, p)
 
     r = ca.SX.sym("r", len(placement.signals(system)) if placement else 0)
     acting, correct, move = u, lambda xdot: xdot, lambda x_next: x_next
@@ -83,7 +83,7 @@ def build(
     start, past = ca.SX.sym("x0", n), ca.SX.sym("past_u", system.nu * system.memory_steps)
     recalled = system.initial_memory(ca.reshape(past, system.nu, system.memory_steps))
     before = ca.SX.sym("before", system.nx)
-    advanced = system.advance_memory(before[n:], u, names)
+    advanced = system.advance_memory(before[n:, :], u, names)
     seen = _features(system, features, x, u, d)
     idle = ca.SX.zeros(system.nx - n)  # memory does not flow, it advances once a step
 

@@ -194,18 +194,24 @@ def identify(
     equations = model.torch_equations
     size = math.sqrt(windows.y[:, 1:].numel())
 
-    def misfit(theta: Tensor) -> Tensor:
-        predicted = outputs(model, windows, equations.constrain(theta))
-        error = ((predicted - windows.y)[:, 1:] / scale).flatten() / size
-        return torch.cat([error, math.sqrt(prior) * theta])
+    def misfits(thetas: np.ndarray) -> np.ndarray:
+        """Residual vectors (S, n) of S parameter vectors (S, np) in one batched rollout."""
+        theta = torch.as_tensor(thetas, dtype=scale.dtype)
+        with torch.no_grad():
+            p = equations.constrain(theta)[:, None, :]
+            error = ((outputs(model, windows, p) - windows.y)[..., 1:, :] / scale).flatten(1) / size
+            rows = torch.cat([error, math.sqrt(prior) * theta], -1)
+        # rollouts that blow up become large finite numbers, which a step walks away from
+        return torch.nan_to_num(rows, nan=1e6).clamp(-1e6, 1e6).numpy()
 
     def value(theta: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return _tame(misfit(torch.as_tensor(theta))).numpy()
+        return misfits(theta[None])[0]
 
     def jacobian(theta: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return _tame(torch.func.jacfwd(misfit)(torch.as_tensor(theta))).numpy()
+        # central differences, all in one batch: ten times faster than forward mode here
+        h = 1e-5 * np.eye(len(theta))
+        rows = misfits(np.concatenate([theta + h, theta - h]))
+        return (rows[: len(theta)] - rows[len(theta) :]).T / 2e-5
 
     # a parameter that the data want at the edge of its domain would run to ϑ = ±∞, where p rounds
     # onto that edge
@@ -311,11 +317,6 @@ def _validation_error(model: HybridModel, windows: Batch, scale: Tensor) -> floa
     with torch.no_grad():
         error = ((outputs(model, windows) - windows.y)[:, 1:] / scale).square().mean().sqrt()
     return float(torch.nan_to_num(error, nan=torch.inf))
-
-
-def _tame(values: Tensor) -> Tensor:
-    """Rollouts that blow up as large finite numbers, which a least-squares step walks away from."""
-    return torch.nan_to_num(values, nan=1e6).clamp(-1e6, 1e6)
 
 
 def _output_scale(data: Dataset) -> Tensor:

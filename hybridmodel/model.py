@@ -8,6 +8,7 @@ together. In torch the pieces run as modules, in CasADi the network runs as a Fu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -151,9 +152,10 @@ class HybridModel(nn.Module):
         self, x: Tensor, u: Tensor, d: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """A (…, nx, nx) = ∂F/∂x and B (…, nx, nu) = ∂F/∂u at (x, u, d)."""
-        batch = torch.broadcast_shapes(x.shape[:-1], u.shape[:-1])
-        x, u = (v.expand(*batch, v.shape[-1]).reshape(-1, v.shape[-1]) for v in (x, u))
-        d = None if d is None else d.expand(*batch, d.shape[-1]).reshape(-1, d.shape[-1])
+        x, u, d = self._checked(x, u, d)
+        batch = torch.broadcast_shapes(*(v.shape[:-1] for v in (x, u, d)))
+        rows = math.prod(batch)
+        x, u, d = (v.expand(*batch, v.shape[-1]).reshape(rows, v.shape[-1]) for v in (x, u, d))
         p = self.physical()
         # each row of F depends on its own row of x and u, so summing over the batch is exact
         total = torch.func.jacrev(lambda x, u: self(x, u, d, p=p).sum(0), argnums=(0, 1))

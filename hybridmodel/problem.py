@@ -70,7 +70,7 @@ class OptimalControlProblem:
         n = len(system.states)
         x, u = ca.SX.sym("x", system.nx), ca.SX.sym("u", system.nu)
         k, pi = ca.SX.sym("k"), ca.SX.sym("pi", system.nd + len(cost.parameters))
-        own = pi[system.nd :]
+        own = pi[system.nd :, :]
         none = ca.SX(0, 1)
         self.n_parameters: int = pi.shape[0]
         self.stage = ca.Function(

@@ -62,10 +62,10 @@ class InputDelay(System):
         return self.system.output(x, u, p, d)
 
     def applied_input(self, m: ca.SX, u: ca.SX, p: SimpleNamespace) -> ca.SX:
-        return m[: self.nu]
+        return m[: self.nu, :]
 
     def advance_memory(self, m: ca.SX, u: ca.SX, p: SimpleNamespace) -> ca.SX:
-        return ca.vertcat(m[self.nu :], u)
+        return ca.vertcat(m[self.nu :, :], u)  # one index would make a row of a scalar m
 
     def initial_memory(self, past_u: ca.SX) -> ca.SX:
         return ca.vec(past_u)

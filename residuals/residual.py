@@ -104,7 +104,14 @@ class Gated(Residual):
         return self.output(self.gate * self.module(self.input(z)))
 
     def sized(self, nz: int, nr: int) -> Self:
-        return type(self)(self.module, nz=nz, nr=nr)
+        if (self.nz, self.nr) != (nz, nr):
+            raise ValueError(
+                f"residual maps {self.nz} features to {self.nr} outputs; "
+                f"features and placement want {nz} → {nr}"
+            )
+        fresh = type(self)(self.module, nz=nz, nr=nr)
+        fresh.load_state_dict(self.state_dict())
+        return fresh
 
     def standardize(self, mean: Tensor, scale: Tensor, output_scale: Tensor) -> None:
         self.input.mean.copy_(mean)

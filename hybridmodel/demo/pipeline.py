@@ -350,14 +350,3 @@ def hidden_force(outcome: Outcome) -> Mapping[str, np.ndarray]:
         "state": x,
         "input": u,
     }
-
-
-def oracle(task: Task) -> HybridModel:
-    """The truth in closed form, as far as it has one: no noise, lag or stiction."""
-    truth = envs.Disturbed(system=task.system, hidden=task.hidden, smoothing=0.02)
-    return HybridModel(truth, dt=task.dt, substeps=max(4, task.recipe.substeps))
-
-
-def shortened(task: Task, **control: Any) -> Task:
-    """The same task with other control settings."""
-    return replace(task, control=replace(task.control, **control))

@@ -152,10 +152,11 @@ def read_record(folder: str | Path) -> Record:
     """Read a demonstration's folder; ValueError where it is none or a file is damaged."""
     folder = Path(folder)
     try:
-        summary = json.loads((folder / "summary.json").read_text())
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         task = TASKS[summary["task"]]
         task = task.quick() if summary["quick"] else task
-        metrics = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        metrics = [json.loads(line) for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} holds no demonstration: {error}") from None
     models = {row: load(folder / "models" / f"{row}.safetensors") for row in ROWS}

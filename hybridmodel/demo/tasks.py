@@ -13,7 +13,7 @@ from hybridmodel.collection import Policy
 from hybridmodel.costs import Quadratic
 from hybridmodel.envs import HiddenEffects
 from hybridmodel.excitation import Centered, Multisine, RandomSteps
-from physics import CartPole, DoublePendulum, Pendulum, System
+from physics import CartPole, DoublePendulum, Pendulum, Signal, System
 from physics.double_pendulum import ELBOW, SHOULDER
 
 
@@ -104,7 +104,7 @@ class Task:
             recipe=replace(
                 self.recipe, epochs=(6, 8, 10), sweep=self.recipe.sweep[1:2], starts=1, stride=2
             ),
-            control=replace(self.control, seconds=1.2, hold_seconds=0.4, every=6, iterations=2),
+            control=replace(self.control, seconds=3.0, hold_seconds=0.6),
         )
 
 
@@ -158,7 +158,7 @@ CARTPOLE = Task(
 PENDULUM = Task(
     name="pendulum",
     title="Pendulum swing-up with a weak motor",
-    system=Pendulum(),
+    system=Pendulum(inputs=(Signal("torque", "N·m", -3.0, 3.0),)),
     hidden=HiddenEffects(
         parameters={"mass": 1.15},
         coulomb=(0.2,),
@@ -189,7 +189,7 @@ PENDULUM = Task(
         terminal={"angle": 20.0, "rate": 1.0},
         target={"angle": math.pi},
         state_bounds=((-math.inf, -math.inf), (math.inf, math.inf)),
-        horizon=50,
+        horizon=60,
     ),
 )
 
@@ -197,7 +197,7 @@ DOUBLE_PENDULUM = Task(
     name="double-pendulum",
     title="Double pendulum swing-up",
     system=DoublePendulum(
-        inputs=(replace(SHOULDER, low=-4.0, high=4.0), replace(ELBOW, low=-2.5, high=2.5))
+        inputs=(replace(SHOULDER, low=-6.0, high=6.0), replace(ELBOW, low=-4.0, high=4.0))
     ),
     hidden=HiddenEffects(
         parameters={"mass2": 0.7},

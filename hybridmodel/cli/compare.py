@@ -1,0 +1,69 @@
+"""`hybridmodel compare`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from hybridmodel.cli import OK
+
+
+def compare(first: Path, second: Path, *, row: str = "hybrid") -> int:
+    """Do two runs differ, in which figure, by which test?
+
+    Parameters
+    ----------
+    first
+        A folder that `hybridmodel demo` has written.
+    second
+        Another one.
+    row
+        Which model: physics, identified, network, hybrid.
+    """
+    from hybridmodel.comparison import compare as compare_figures
+
+    seeds = [_seeds(path, row) for path in (first, second)]
+    figures = [name for name in seeds[0] if name in seeds[1]]
+    table = Table(title=f"{row}: A = {first}, B = {second}", box=box.SIMPLE_HEAD)
+    for heading in ("figure", "A", "B", "p", "verdict"):
+        table.add_column(heading, justify="left" if heading in ("figure", "verdict") else "right")
+    used = set()
+    for name in figures:
+        result = compare_figures(seeds[0][name], seeds[1][name])
+        used.add(f"{result.test}, {result.seeds} seeds")
+        table.add_row(
+            name, f"{result.first:.4g}", f"{result.second:.4g}", f"{result.p:.3f}", result.verdict
+        )
+    console = Console()
+    console.print(table)
+    console.print("test: " + "; ".join(sorted(used)))
+    return OK
+
+
+def _seeds(path: Path, row: str) -> dict[str, dict[str, float]]:
+    """figure → seed → value of one model's row."""
+    try:
+        summary = json.loads((path / "summary.json").read_text())
+        found: dict[str, dict[str, float]] = {}
+        for seed, numbers in summary["seeds"].items():
+            for name, value in _figures(numbers, row):
+                found.setdefault(name, {})[seed] = value
+    except KeyError as error:
+        raise ValueError(f"{path}: has no {error} for --row {row!r}") from None
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise ValueError(f"{path} is no run folder: it has no readable summary.json") from None
+    return found
+
+
+def _figures(numbers: Any, row: str) -> Iterator[tuple[str, float]]:
+    for step, value in numbers["prediction"][row].items():
+        yield f"prediction error, {step} steps", value
+    for planner, rows in numbers["control"].items():
+        yield f"{planner}: cost", rows[row]["cost"]
+        yield f"{planner}: success", rows[row]["success"]

@@ -1,0 +1,84 @@
+"""`hybridmodel validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from hybridmodel.cli import OK, WORSE
+
+
+def validate(
+    model: Path,
+    *,
+    logs: int = 5,
+    seconds: float = 4.0,
+    amplitude: float = 0.5,
+    hidden: Path | None = None,
+    engine: Literal["pybullet", "ode"] = "pybullet",
+    horizon: int = 50,
+    at_most: float | None = None,
+    seed: int = 0,
+    system: str | None = None,
+) -> int:
+    """Check a model against a fresh run of an engine, and its torch form against its CasADi form.
+
+    Exits with 1 where the two forms differ, or the error is larger than asked.
+
+    Parameters
+    ----------
+    model
+        A .safetensors model.
+    logs
+        How many fresh logs.
+    seconds
+        Length of each [s].
+    amplitude
+        Of the multisine, a share of the input bounds.
+    hidden
+        JSON file with the plant's hidden effects.
+    engine
+        The plant's simulator, built from the model's own parameters.
+    horizon
+        Longest free run [steps].
+    at_most
+        Exit with 1 where the scaled error at the horizon is larger.
+    seed
+        Of the excitation.
+    system
+        MODULE:CLASS of the nominal system the plant is built from; default: the model's.
+    """
+    from hybridmodel import Dataset, Multisine, check_agreement, envs, load
+    from hybridmodel import evaluate as evaluate_model
+    from hybridmodel.cli.choices import hidden_effects, system_named
+    from hybridmodel.collection import collect as run
+
+    given = None if system is None else system_named(system)
+    own = given if system is not None and ":" in system else None
+    loaded = load(model, system=own)
+    agreement = check_agreement(loaded)
+    console = Console()
+    console.print(str(agreement))
+    plant_system = loaded.system if given is None else given
+    plant = envs.make(plant_system, engine=engine, dt=loaded.dt, hidden=hidden_effects(hidden))
+    steps = max(horizon + plant_system.memory_steps, round(seconds / loaded.dt))
+    policy = Multisine(plant_system.inputs, amplitude=amplitude)
+    trajectories = [run(plant, policy, steps=steps, seed=seed + k) for k in range(logs)]
+    plant.close()
+    long_enough = [t for t in trajectories if t.steps >= horizon]
+    if not long_enough:
+        raise ValueError(f"no log reached --horizon {horizon} steps; lower --amplitude")
+    found = evaluate_model(loaded, Dataset(long_enough), horizon=horizon)
+    console.print(
+        f"free run of {horizon} steps against {engine}: scaled RMSE {found.at(horizon):.4g}, "
+        + ", ".join(
+            f"{name} {value:.3g} {signal.unit}"
+            for name, value, signal in zip(
+                found.names, found.rmse[-1], plant_system.states, strict=True
+            )
+        )
+    )
+    worse = at_most is not None and not found.at(horizon) <= at_most
+    return WORSE if worse or not agreement.holds else OK

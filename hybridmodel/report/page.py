@@ -1,0 +1,228 @@
+"""The page: numbers and pictures of one demonstration, filled into page.html.j2."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from hybridmodel.baselines import ROWS
+from hybridmodel.demo.record import STEPS, Record, read_record
+from hybridmodel.files import write_atomically
+from hybridmodel.report import effects, errors, loops, motion
+from hybridmodel.report.drawing import COLOURS, PLANNER_NAMES, times
+
+NAME = "report.html"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table: text, interval over seeds, whether it is the best of its column."""
+
+    text: str
+    interval: str = ""
+    best: bool = False
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write report.html into a demonstration's folder and return its path.
+
+    One file below 1 MB that opens offline; the same record gives the same bytes. Raises
+    ValueError where the folder holds no demonstration.
+    """
+    record = read_record(folder)
+    path = record.folder / NAME
+    write_atomically(path, page(record).encode())
+    return path
+
+
+def page(record: Record) -> str:
+    """The whole page as HTML text."""
+    source = importlib.resources.files("hybridmodel.report").joinpath("page.html.j2")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    summary, task = record.summary, record.task
+    return environment.from_string(source.read_text(encoding="utf-8")).render(
+        colours=COLOURS,
+        title=summary["title"],
+        verdict=verdict_sentence(record),
+        wins=summary["verdict"]["wins"],
+        reasons=summary["verdict"]["reasons"],
+        quick=summary["quick"],
+        story=summary["story"],
+        seeds=len(summary["seeds"]),
+        seconds_of_data=f"{summary['seconds_of_data']:g}",
+        logs=len(record.train) + len(record.validation),
+        rate=f"{1 / task.dt:g}",
+        success=_success(record),
+        steps=_steps(summary),
+        planners=[(p, PLANNER_NAMES.get(p, p)) for p in loops.planners_of(record)],
+        table=comparison(summary),
+        horizon=errors.error_by_horizon(record),
+        learning=errors.learning_curves(record),
+        log_force=effects.force_along_a_log(record),
+        cuts=effects.force_on_cuts(record),
+        parameters=parameters(record),
+        plans=loops.plans_and_execution(record),
+        time=loops.planning_time(record),
+        motion=motion.animation(record),
+        settings=settings(record),
+        command=summary["command"],
+        engine=summary["engine"],
+        machine=summary["machine"],
+        wall=f"{summary['wall_seconds']:.0f}",
+        seed=", ".join(summary["seeds"]),
+    )
+
+
+def verdict_sentence(record: Record) -> str:
+    """Whether the hybrid wins, and by how much or where it does not."""
+    summary = record.summary
+    last = str(_steps(summary)[-1])
+    error = {row: 100 * numbers[last] for row, numbers in summary["prediction"].items()}
+    failed = [reason["text"] for reason in summary["verdict"]["reasons"] if not reason["holds"]]
+    if failed:
+        count = len(summary["verdict"]["reasons"])
+        return (
+            f"The hybrid does not win: {len(failed)} of {count} conditions do not hold"
+            f" ({failed[0]}{' and others' if len(failed) > 1 else ''})."
+        )
+    rival = min((row for row in error if row != "hybrid"), key=error.__getitem__)
+    held = {
+        row: sum(summary["control"][p][row]["success"] == 1.0 for p in summary["control"])
+        for row in ROWS
+    }
+    planners = len(summary["control"])
+    others = ", ".join(f"{row} with {held[row]}" for row in ROWS[:-1])
+    number = "both" if planners == 2 else f"all {planners}"
+    return (
+        f"The hybrid wins: its error after {last} steps is {times(error[rival] / error['hybrid'])} "
+        f"times smaller than the next best ({rival}), and it swings up and holds with {number} planners ({others})."
+    )
+
+
+def comparison(summary: Mapping[str, Any]) -> list[tuple[str, list[Cell]]]:
+    """The rows of the table: errors [% of range], then each planner's cost, success, times."""
+    seeds = len(summary["seeds"])
+    interval = summary["interval"]
+    columns: list[dict[str, Cell]] = []
+
+    def column(
+        values: Callable[[Mapping[str, Any], str], float],
+        text: Callable[[float], str],
+        better: Callable[[Sequence[float]], float] = min,
+        spread: bool = True,
+    ) -> None:
+        found = {row: values(summary, row) for row in ROWS}
+        best = text(better(list(found.values())))
+        columns.append(
+            {
+                row: Cell(
+                    text(value),
+                    f"[{text(values(interval['low'], row))}, {text(values(interval['high'], row))}]"
+                    if interval and spread
+                    else "",
+                    text(value) == best,
+                )
+                for row, value in found.items()
+            }
+        )
+
+    for step in _steps(summary):
+        column(lambda s, row, k=str(step): 100 * s["prediction"][row][k], _short)
+    for planner in summary["control"]:
+
+        def number(name: str, planner: str = planner) -> Callable[[Mapping[str, Any], str], float]:
+            return lambda s, row: s["control"][planner][row][name]
+
+        column(number("cost"), _short)
+        if seeds > 1:
+            column(number("success"), lambda share: f"{round(share * seeds)}/{seeds}", max, False)
+        else:
+            column(number("success"), lambda share: "✓" if share else "✗", max)
+        column(number("ms_per_plan_median"), lambda ms: f"{ms:.0f}")
+        column(number("ms_per_plan_p99"), lambda ms: f"{ms:.0f}")
+    return [(row, [column[row] for column in columns]) for row in ROWS]
+
+
+def parameters(record: Record) -> list[tuple[str, str, list[str]]]:
+    """Name, unit and nominal, true, identified, hybrid value of all that differ or were fitted.
+
+    The true motor gain includes the hidden gain of the actuator, which acts in series.
+    """
+    values = record.summary["parameters"]
+    nominal, system = values["nominal"], record.task.system
+    true = {**nominal, **values["true"]}
+    if "motor_gain" in true:
+        true["motor_gain"] *= record.task.hidden.input_gain
+    rows = []
+    for name, parameter in system.parameters.items():
+        fitted = [values[row].get(name) for row in ("identified", "hybrid")]
+        if true[name] == nominal[name] and not any(fitted):
+            continue
+        numbers = [nominal[name], true[name], *fitted]
+        texts = ["–" if number is None else f"{number:.3g}" for number in numbers]
+        rows.append((name.replace("_", " "), parameter.unit or "–", texts))
+    return rows
+
+
+def settings(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Everything that was set, in groups of (name, value)."""
+    task, summary = record.task, record.summary
+    engine = {
+        k: v for k, v in summary["settings"].items() if k not in ("hidden", "system", "plant")
+    }
+    stages = {name: f"{seconds:.1f} s" for name, seconds in summary["seconds_by_stage"].items()}
+    groups: list[tuple[str, Mapping[str, Any]]] = [
+        ("Wall time, first seed", stages),
+        ("Engine", engine),
+        ("Hidden effects", _fields(task.hidden)),
+        ("Logs", _fields(task.logging)),
+        ("Fits", _fields(task.recipe) | {"placement": task.recipe.placement.name}),
+        ("Control", _fields(task.control)),
+        ("Versions", summary["versions"]),
+    ]
+    return [
+        (title, [(name.replace("_", " "), _value(value)) for name, value in entries.items()])
+        for title, entries in groups
+    ]
+
+
+def _fields(data: Any) -> dict[str, Any]:
+    return {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_value(v)}" for name, v in value.items()) or "–"
+    if isinstance(value, tuple | list):
+        return "(" + ", ".join(map(_value, value)) + ")" if value else "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}".replace("inf", "∞")
+    return "–" if value is None else str(value)
+
+
+def _steps(summary: Mapping[str, Any]) -> list[int]:
+    known = summary["prediction"]["hybrid"]
+    return [step for step in STEPS if str(step) in known]
+
+
+def _success(record: Record) -> str:
+    c = record.task.control
+    return (
+        f"the angles stay within {c.tolerance:g} rad of the target over the last "
+        f"{c.hold_seconds:g} s of {c.seconds:g} s"
+    )
+
+
+def _short(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
