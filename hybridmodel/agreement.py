@@ -76,7 +76,12 @@ def check_agreement(
         theirs = reference(v.numpy(), w.numpy())
         for row, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
             yours_array = np.asarray(yours.full()).reshape(tuple(mine.shape))
-            gap = np.abs(mine.detach().numpy() - yours_array)
-            size = max(1.0, float(np.abs(yours_array).max(initial=0.0)))
+            mine_array = mine.detach().numpy()
+            finite = np.isfinite(yours_array)
+            if not np.array_equal(mine_array[~finite], yours_array[~finite], equal_nan=True):
+                worst[row] = np.inf
+                continue
+            gap = np.nan_to_num(np.abs(mine_array - yours_array)[finite], nan=np.inf)
+            size = max(1.0, float(np.abs(yours_array[finite]).max(initial=0.0)))
             worst[row] = max(worst[row], float(gap.max(initial=0.0)) / size)
     return Agreement(*(float(w) for w in worst), points=points)

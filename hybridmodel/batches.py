@@ -55,6 +55,10 @@ def batch(
     for name, wanted in widths.items():
         if (got := getattr(first, name).shape[1]) != wanted:
             raise ValueError(f"dataset has {got} columns of {name}, the system has {wanted}")
+    if first.x is not None and first.x.shape[1] != len(system.states):
+        raise ValueError(
+            f"dataset has {first.x.shape[1]} columns of x, the system has {len(system.states)}"
+        )
     windows = data.windows(horizon, stride=stride, history=system.memory_steps)
     measures_all = system.outputs == system.states
     if windows.x is not None and (start == "true" or not measures_all):

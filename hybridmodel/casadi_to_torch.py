@@ -8,6 +8,7 @@ in float32 and float64, twice differentiable, and under torch.func and torch.com
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -25,6 +26,21 @@ def _sign(x: Tensor) -> Tensor:
     return torch.where(torch.isnan(x), math.nan, torch.sign(x))  # torch says sign(NaN) = 0
 
 
+# fmin(NaN, 1) = 1, and both arguments share the slope where they tie, as CasADi has it
+
+
+def _fmin(x: Tensor, y: Tensor) -> Tensor:
+    return _without_nan(x, y, torch.minimum(x, y))
+
+
+def _fmax(x: Tensor, y: Tensor) -> Tensor:
+    return _without_nan(x, y, torch.maximum(x, y))
+
+
+def _without_nan(x: Tensor, y: Tensor, value: Tensor) -> Tensor:
+    return torch.where(torch.isnan(x), y, torch.where(torch.isnan(y), x, value))
+
+
 def _remainder(x: Tensor, y: Tensor) -> Tensor:
     # IEEE 754: x − n y for the nearest n, ties to even; exact since fmod is, however large x/y
     part = torch.fmod(x, 2 * y)
@@ -34,11 +50,11 @@ def _remainder(x: Tensor, y: Tensor) -> Tensor:
 
 # Plain operators take Python floats for constants; the other tables are given tensors.
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
-    "ADD": lambda x, y: x + y,
-    "SUB": lambda x, y: x - y,
-    "MUL": lambda x, y: x * y,
-    "DIV": lambda x, y: x / y,
-    "NEG": lambda x: -x,
+    "ADD": operator.add,
+    "SUB": operator.sub,
+    "MUL": operator.mul,
+    "DIV": operator.truediv,
+    "NEG": operator.neg,
     "SQ": lambda x: x * x,
     "TWICE": lambda x: x + x,
     "INV": lambda x: 1.0 / x,
@@ -73,8 +89,8 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "CONSTPOW": torch.pow,
     "ATAN2": torch.atan2,
     "HYPOT": torch.hypot,
-    "FMIN": torch.fmin,  # fmin(NaN, 1) = 1, as CasADi evaluates it
-    "FMAX": torch.fmax,
+    "FMIN": _fmin,
+    "FMAX": _fmax,
     "FMOD": torch.fmod,
     "REMAINDER": _remainder,
     "COPYSIGN": torch.copysign,
@@ -120,12 +136,22 @@ class TorchFunction(nn.Module):
         places_in = [_places(sx.sparsity_in(i)) for i in range(sx.n_in())]
         places_out = [_places(sx.sparsity_out(i)) for i in range(sx.n_out())]
 
-        self._program: list[tuple[Callable[..., Any], int, tuple[int, ...], bool]] = []
+        # one entry an operation: what to call, value number ← one or two operands
+        self._program: list[tuple[Callable[..., Any], int, int, int | None]] = []
+        self._constants: list[tuple[int, float | None]] = []  # value number ← number, as tensor
         self._loads: list[tuple[int, int, int]] = []  # value number ← input, place
         self._stores: list[tuple[int, int, int]] = []  # output, place ← value number
         # registers are renamed to value numbers, so that constants can be set in advance
         values: list[float | None] = []
+        floats: set[int] = set()  # value numbers of Python floats: constants and sums of them
         register: dict[int, int] = {}
+
+        def as_tensor(number: int) -> int:
+            """The value number of a constant's copy as a tensor."""
+            self._constants.append((len(values), values[number]))
+            values.append(None)
+            return len(values) - 1
+
         for k in range(sx.n_instructions()):
             op, out, source = (
                 sx.instruction_id(k),
@@ -134,6 +160,7 @@ class TorchFunction(nn.Module):
             )
             if op == ca.OP_CONST:
                 register[out[0]] = len(values)
+                floats.add(len(values))
                 values.append(sx.instruction_constant(k))
             elif op == ca.OP_INPUT:
                 register[out[0]] = len(values)
@@ -143,11 +170,14 @@ class TorchFunction(nn.Module):
                 self._stores.append((out[0], places_out[out[0]][out[1]], register[source[0]]))
             elif op in _OPCODE:
                 name = _OPCODE[op]
-                operands = tuple(register[s] for s in source)
-                plain = name in _ARITHMETIC
-                call = _ARITHMETIC[name] if plain else _FUNCTIONS[name]
+                sources = [register[s] for s in source]
+                if name in _FUNCTIONS:
+                    sources = [as_tensor(i) if i in floats else i for i in sources]
+                elif floats.issuperset(sources):
+                    floats.add(len(values))
+                call = _ARITHMETIC.get(name) or _FUNCTIONS[name]
                 register[out[0]] = len(values)
-                self._program.append((call, len(values), operands, plain))
+                self._program.append((call, len(values), *sources, None)[:4])
                 values.append(None)
             else:
                 raise ValueError(
@@ -168,11 +198,13 @@ class TorchFunction(nn.Module):
         values: list[Any] = list(self._values)
         for value, argument, place in self._loads:
             values[value] = columns[argument][place]
-        for call, value, operands, plain in self._program:
-            inputs = [values[i] for i in operands]
-            if not plain:
-                inputs = [_tensor(v, like) for v in inputs]
-            values[value] = call(*inputs)
+        for value, number in self._constants:
+            values[value] = _tensor(number, like)
+        for call, value, first, second in self._program:
+            if second is None:
+                values[value] = call(values[first])
+            else:
+                values[value] = call(values[first], values[second])
         return self._outputs(values, like, arguments)
 
     def _like(self, arguments: tuple[Tensor, ...]) -> Tensor:
@@ -205,9 +237,10 @@ class TorchFunction(nn.Module):
         return columns
 
     def _outputs(self, values: list[Any], like: Tensor, arguments: tuple[Tensor, ...]) -> Any:
-        batch = torch.broadcast_shapes(
-            *(a.shape[: a.dim() - len(s)] for a, s in zip(arguments, self.input_shapes, strict=True))
-        )
+        leading = {
+            a.shape[: a.dim() - len(s)] for a, s in zip(arguments, self.input_shapes, strict=True)
+        }
+        batch = leading.pop() if len(leading) == 1 else torch.broadcast_shapes(*leading)
         rows: list[list[Any]] = [[0.0] * math.prod(shape) for shape in self.output_shapes]
         for output, place, value in self._stores:
             rows[output][place] = values[value]
@@ -216,7 +249,9 @@ class TorchFunction(nn.Module):
             if not row:
                 results.append(like.new_zeros((*batch, *shape)))
                 continue
-            stacked = torch.stack([_tensor(v, like).expand(batch) for v in row], -1)
+            tensors = [_tensor(value, like) for value in row]
+            wide = [t if t.shape == batch else t.expand(batch) for t in tensors]
+            stacked = torch.stack(wide, -1)
             results.append(stacked if len(shape) == 1 else stacked.unflatten(-1, shape))
         return results[0] if len(results) == 1 else tuple(results)
 

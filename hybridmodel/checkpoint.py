@@ -82,7 +82,12 @@ def save(model: HybridModel, path: str | Path) -> None:
             for name in ("hybridmodel", "torch", "casadi", "numpy")
         },
     }
-    description["sha256"] = _digest(description, tensors)
+    try:
+        description["sha256"] = _digest(description, tensors)
+    except TypeError as error:
+        raise ValueError(
+            f"residual: config of {type(residual).__name__} is not JSON data: {error}"
+        ) from None
     data = safetensors.torch.save(tensors, {"hybridmodel": json.dumps(description)})
     write_atomically(path, data)
 
@@ -148,9 +153,10 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise CheckpointError(f"{path}: has schema {found!r}, this version reads {SCHEMA}")
     try:
         tensors = safetensors.torch.load(data)
+        digest = _digest(description, tensors)
     except Exception as error:
         raise CheckpointError(f"{path}: is damaged: {error}") from None
-    if _digest(description, tensors) != description.get("sha256"):
+    if digest != description.get("sha256"):
         raise CheckpointError(f"{path}: is damaged: its content does not match its SHA-256")
     return description, tensors
 

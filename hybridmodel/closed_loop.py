@@ -44,15 +44,27 @@ class RecedingHorizon:
     def __call__(self, t: float, y: np.ndarray) -> np.ndarray:
         if not hasattr(self, "_age"):
             self.reset(None)
-        if not np.isfinite(y).all():
-            self.events["observation not finite"] += 1
-        else:
-            x = self.estimator.update(np.asarray(y, dtype=float), self._previous)
-            if self._plan is None or self._age >= self.every:
-                self._replan(t, x)
+        x = self._estimate(y)
+        if x is not None and (self._plan is None or self._age >= self.every):
+            self._replan(t, x)
         u = self._next_input()
         self._previous = u
         return u.copy()
+
+    def _estimate(self, y: np.ndarray) -> np.ndarray | None:
+        lost = not np.isfinite(y).all()
+        if lost:
+            self.events["observation not finite"] += 1
+        try:  # a lost observation too is told, since the input before it still counts
+            x = np.asarray(self.estimator.update(np.array(y, dtype=float), self._previous), float)
+        except Exception as error:  # an estimator may fail in any way; the action may not
+            self.events[f"estimator raised {type(error).__name__}"] += 1
+            return None
+        if np.isfinite(x).all():
+            return x
+        if not lost:
+            self.events["estimate not finite"] += 1
+        return None
 
     def _replan(self, t: float, x: np.ndarray) -> None:
         shifted = self.first_plan if self._plan is None else self._plan.shift(self._age)
@@ -68,11 +80,21 @@ class RecedingHorizon:
         except Exception as error:  # a planner may fail in any way; the action may not
             self.events[f"planner raised {type(error).__name__}"] += 1
             return
-        self.plans.append((t, plan))
-        if plan.usable:
-            self._plan, self._age = plan, 0
-        else:
+        if isinstance(plan, Plan):
+            self.plans.append((t, plan))
+        if not (isinstance(plan, Plan) and self._fits(plan)):
+            self.events["plan unusable"] += 1
+        elif not plan.usable:
             self.events[f"plan {plan.status.name.lower()}"] += 1
+        else:
+            self._plan, self._age = plan, 0
+
+    def _fits(self, plan: Plan) -> bool:
+        """Whether a planner has kept its promises: nothing else stands before the plant."""
+        problem = self.planner.problem
+        return plan.u.shape == (problem.horizon, problem.model.system.nu) and bool(
+            np.isfinite(plan.u).all() or not plan.usable
+        )
 
     def _next_input(self) -> np.ndarray:
         if self._plan is None or self._age >= len(self._plan.u):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -35,7 +36,7 @@ class Quadratic(Cost):
     1 on an angle makes one radian cost 1. What is not named has weight and target 0; `terminal`
     is `state` unless given.
 
-    Raises ValueError for a name that is no signal or a negative weight.
+    Raises ValueError for a name that is no signal, a negative weight, or a state of another size.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class Quadratic(Cost):
         self.angles = [s.angle for s in states]
 
     def stage(self, x: ca.SX, u: ca.SX, k: ca.SX, pi: ca.SX) -> ca.SX:
+        if u.shape[0] != len(self.input):
+            raise ValueError(f"cost is for {len(self.input)} inputs, the model has {u.shape[0]}")
         effort = sum(v * u[j] ** 2 for j, v in enumerate(self.input) if v)
         return self._distance(x, self.state) + effort
 
@@ -62,6 +65,8 @@ class Quadratic(Cost):
         return self._distance(x, self.final)
 
     def _distance(self, x: ca.SX, weights: tuple[float, ...]) -> ca.SX:
+        if x.shape[0] != len(weights):
+            raise ValueError(f"cost is for {len(weights)} states, the model has {x.shape[0]}")
         total = ca.SX(0)
         for i, (weight, goal) in enumerate(zip(weights, self.target, strict=True)):
             error = x[i] - goal
@@ -78,4 +83,6 @@ def _by_row(
             raise ValueError(f"{argument} names {name!r}; signals are {names}")
         if not signed and not value >= 0:
             raise ValueError(f"{argument}[{name!r}] must be a weight of at least 0, got {value}")
+        if not math.isfinite(value):
+            raise ValueError(f"{argument}[{name!r}] must be finite, got {value}")
     return tuple(float(values.get(name, 0.0)) for name in names)

@@ -78,6 +78,17 @@ def build(
         raise ValueError(
             f"{type(system).__name__}.dynamics must return {n} rows, one a state; got {xdot.shape}"
         )
+    y = ca.SX(system.output(flow, u, names, d))
+    if y.shape != (system.ny, 1):
+        raise ValueError(
+            f"{type(system).__name__}.output must return {system.ny} rows, one an output; "
+            f"got {y.shape}"
+        )
+    if system.outputs == system.states and not ca.is_equal(y, flow):
+        raise ValueError(
+            f"{type(system).__name__}.output is not the state, yet its signals are the states: "
+            f"give `outputs` names of their own"
+        )
     known = [system.parameters[name] for name in declared]
     values = [k.constrain(t) for k, t in zip(known, ca.vertsplit(theta), strict=True)]
     start, past = ca.SX.sym("x0", n), ca.SX.sym("past_u", system.nu * system.memory_steps)
@@ -105,9 +116,7 @@ def build(
             {"x": x, "before": before, "u": u, "p": p} | in_step,
             ca.vertcat(move(flow), advanced),
         ),
-        output=function(
-            "output", {"x": x, "u": u, "p": p, "d": d}, system.output(flow, u, names, d)
-        ),
+        output=function("output", {"x": x, "u": u, "p": p, "d": d}, y),
     )
 
 

@@ -18,7 +18,11 @@ class Estimator(Protocol):
         ...
 
     def update(self, y: np.ndarray, previous_input: np.ndarray | None) -> np.ndarray:
-        """x̂ (nx,) after measuring y (ny,), `previous_input` (nu,) having been commanded."""
+        """x̂ (nx,) after measuring y (ny,), `previous_input` (nu,) having been commanded.
+
+        A lost measurement comes as NaN: the input still counts, and x̂ is NaN where it cannot be
+        told without.
+        """
         ...
 
 

@@ -65,9 +65,18 @@ def evaluate(
     error = (predicted - truth)[:, 1:].cpu().numpy()
     span = np.ptp(logged, axis=0)
     return Evaluation(
-        rmse=np.sqrt(np.mean(error**2, axis=0)),
+        rmse=_root_mean_square(error),
         scale=np.where(span > 0, span, 1.0),
         names=tuple(s.name for s in signals),
         against=against,
         windows=len(windows),
     )
+
+
+def _root_mean_square(error: np.ndarray) -> np.ndarray:
+    """Over the windows; infinite where a rollout has left the range of numbers."""
+    size = np.abs(np.nan_to_num(error, nan=np.inf)).max(axis=0)
+    unit = np.where((size > 0) & np.isfinite(size), size, 1.0)
+    with np.errstate(invalid="ignore"):
+        mean = np.sqrt(np.mean((error / unit) ** 2, axis=0))
+    return np.where(np.isfinite(size), unit * mean, np.inf)

@@ -74,10 +74,12 @@ def fit(
     rate, parameter_rate   Adam's step for θ and ϑ, cosine-annealed within each stage
     residual_penalty       λ
     patience        a stage ends after this many epochs without a better validation error,
-                    always taken over the longest horizon; the best weights are restored
+                    always taken over the longest horizon; the next one starts from its best
+                    weights, and the best of all are returned
     progress        called after every epoch with its history row
 
-    Ctrl-C ends it with the best model so far. Raises ValueError naming the argument.
+    An untrained residual takes its scales from the data, a trained one keeps those it has. Ctrl-C
+    ends it with the best model so far. Raises ValueError naming the argument.
     """
     started = time.perf_counter()
     horizons = tuple(horizons)
@@ -88,6 +90,10 @@ def fit(
         raise ValueError(f"epochs must be one number or {len(horizons)}, all ≥ 1, got {epochs}")
     if batch_size < 1 or not (rate > 0 and parameter_rate > 0 and residual_penalty >= 0):
         raise ValueError("batch_size, rate, parameter_rate must be positive, residual_penalty ≥ 0")
+    if patience < 1:
+        raise ValueError(f"patience must be at least 1, got {patience}")
+    if not clip > 0:
+        raise ValueError(f"clip must be positive, got {clip}")
     if model.residual is None and not model.fit_parameters:
         raise ValueError("model has nothing to fit: no residual and no fit_parameters")
 
@@ -101,18 +107,20 @@ def fit(
     rates = [(weights, rate), ([model.theta], parameter_rate)]
 
     best = _validation_error(model, held_out, scale)
-    best_state = copy.deepcopy(model.state_dict())
+    best_state = start_state = copy.deepcopy(model.state_dict())
     history: list[Mapping[str, float]] = []
     stopped = "budget"
     try:
         for stage, (horizon, most) in enumerate(zip(horizons, budget, strict=True)):
             windows = batch(model, train, horizon, stride=stride)
-            model.load_state_dict(best_state)
-            groups = [{"params": tensors, "lr": first} for tensors, first in rates if tensors]
+            model.load_state_dict(start_state)
+            stage_best = math.inf
+            groups = [{"params": tensors, "first": first} for tensors, first in rates if tensors]
             optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
-            annealing = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, most)
             since = 0
             for epoch in range(most):
+                for group in optimizer.param_groups:
+                    group["lr"] = group["first"] * (1 + math.cos(math.pi * epoch / most)) / 2
                 order = torch.randperm(len(windows), generator=generator)
                 losses = []
                 for index in order.split(batch_size):
@@ -121,15 +129,18 @@ def fit(
                     if not torch.isfinite(loss):
                         continue  # a rollout that blew up says nothing; the next batch may
                     loss.backward()
-                    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+                    slope = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+                    if not torch.isfinite(slope):
+                        continue
                     optimizer.step()
                     losses.append(float(loss.detach()))
-                annealing.step()
                 error = _validation_error(model, held_out, scale)
                 since += 1
+                if error < stage_best:
+                    stage_best, since = error, 0
+                    start_state = copy.deepcopy(model.state_dict())
                 if error < best:
-                    best, since = error, 0
-                    best_state = copy.deepcopy(model.state_dict())
+                    best, best_state = error, start_state
                 row = {
                     "stage": stage,
                     "horizon": horizon,
@@ -180,13 +191,16 @@ def identify(
     Levenberg–Marquardt from the given values and `starts − 1` random ones around them (deviation
     `spread` in ϑ); the result with the least validation error is returned. The prior keeps
     combinations that the logs do not identify near the given values. ‖ϑ‖ = 1 is a factor e on
-    a positive parameter. Raises ValueError naming the argument.
+    a positive parameter. Ctrl-C ends it with the best of the starts so far. Raises ValueError
+    naming the argument.
     """
     started = time.perf_counter()
     if not model.fit_parameters:
         raise ValueError("model.fit_parameters is empty: there is nothing to identify")
     if starts < 1 or iterations < 1:
         raise ValueError(f"starts and iterations must be at least 1, got {starts}, {iterations}")
+    if not (prior >= 0 and spread >= 0):
+        raise ValueError(f"prior and spread must be at least 0, got {prior}, {spread}")
     windows = batch(model, train, horizon, stride=stride)
     held_out = batch(model, validation, horizon, stride=stride)
     scale = _output_scale(train).to(model.theta)
@@ -220,48 +234,53 @@ def identify(
     generator = np.random.default_rng(seed)
     found: list[tuple[float, HybridModel]] = []
     history: list[Mapping[str, float]] = []
-    for start in range(starts):
-        offset = spread * generator.standard_normal(len(model.theta)) if start else 0.0
-        theta = model.theta.detach().numpy() + offset
-        solution = scipy.optimize.least_squares(
-            value,
-            theta,
-            jacobian,
-            bounds=(-reach, reach),
-            method="trf",
-            max_nfev=iterations,
-            x_scale="jac",
-        )
-        candidate = copy.deepcopy(model)
-        candidate.theta.data.copy_(torch.as_tensor(solution.x))
-        error = _validation_error(candidate, held_out, scale)
-        found.append((error, candidate))
-        row = {
-            "stage": start,
-            "horizon": horizon,
-            "epoch": int(solution.nfev),
-            "loss": float(2 * solution.cost),
-            "validation": error,
-            "best": min(e for e, _ in found),
-            "physics": physics,
-            "seconds": time.perf_counter() - started,
-        }
-        history.append(row)
-        if progress is not None:
-            progress(row)
+    stopped = "converged"
+    try:
+        for start in range(starts):
+            offset = spread * generator.standard_normal(len(model.theta)) if start else 0.0
+            theta = np.clip(model.theta.detach().numpy() + offset, -reach, reach)
+            solution = scipy.optimize.least_squares(
+                value,
+                theta,
+                jacobian,
+                bounds=(-reach, reach),
+                method="trf",
+                max_nfev=iterations,
+                x_scale="jac",
+            )
+            candidate = copy.deepcopy(model)
+            candidate.theta.data.copy_(torch.as_tensor(solution.x))
+            error = _validation_error(candidate, held_out, scale)
+            found.append((error, candidate))
+            row = {
+                "stage": start,
+                "horizon": horizon,
+                "epoch": int(solution.nfev),
+                "loss": float(2 * solution.cost),
+                "validation": error,
+                "best": min(e for e, _ in found),
+                "physics": physics,
+                "seconds": time.perf_counter() - started,
+            }
+            history.append(row)
+            if progress is not None:
+                progress(row)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    found = found or [(_validation_error(model, held_out, scale), model)]
     error, best = min(found, key=lambda pair: pair[0])
     return FitResult(
         model=_settled(best),
         history=tuple(history),
         validation=error,
         physics=physics,
-        stopped="converged",
+        stopped=stopped,
         seconds=time.perf_counter() - started,
     )
 
 
 def standardized(model: HybridModel, data: Dataset) -> HybridModel:
-    """A copy whose residual scales its input and output to the data.
+    """A copy whose residual, where it is untrained, scales its input and output to the data.
 
     The output scale is the deviation of the r that would explain each single step,
 
@@ -293,10 +312,13 @@ def standardized(model: HybridModel, data: Dataset) -> HybridModel:
             for unit in directions
         ]
         gain = torch.stack(columns, -1)  # (N, n, nr)
-        wanted = torch.linalg.lstsq(gain, error[..., None]).solution[..., 0]
+        # not lstsq, whose last bits depend on where in memory its arguments lie
+        wanted = (torch.linalg.pinv(gain) @ error[..., None])[..., 0]
         output_scale = wanted.square().mean(0).sqrt()
         output_scale = torch.where(output_scale > 0, output_scale, 1.0)
         z = model.residual_features(windows.x0, u, d)
+        if model.residual(z).any():
+            return model  # other scales would make it another function
         deviation = z.std(0)
         model.residual.standardize(
             z.mean(0), torch.where(deviation > 1e-9, deviation, 1.0), output_scale
@@ -326,7 +348,7 @@ def _output_scale(data: Dataset) -> Tensor:
 
 def _without_residual(model: HybridModel) -> HybridModel:
     return HybridModel(
-        model.system,
+        model.system.with_parameters(**model.parameter_values()),
         dt=model.dt,
         integrator=model.integrator,
         substeps=model.substeps,

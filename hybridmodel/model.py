@@ -199,6 +199,10 @@ class HybridModel(nn.Module):
                  where dt belongs to the model (held or next-state residuals, memory)
         weights  "baked" writes θ into the graph, "parameters" makes it the input w (nw,)
         """
+        if dt not in (None, "symbolic") and not (
+            isinstance(dt, int | float) and 0 < dt < float("inf")
+        ):
+            raise ValueError(f"dt must be a positive number or 'symbolic', got {dt!r}")
         if dt is not None and dt != self.dt:
             self._refuse_discrete(f"step_function(dt={dt!r})")
         x, u, p, d, w, network = self._symbols(weights)

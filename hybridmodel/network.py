@@ -58,7 +58,7 @@ Layer = Affine | Scale | Activation
 def _softplus(m: nn.Softplus) -> tuple[Layer, ...]:
     if m.beta != 1:
         raise ValueError(f"Softplus(beta={m.beta}) has no layer form; beta must be 1")
-    return (Activation("softplus"),)
+    return (Activation("softplus", m.threshold),)
 
 
 def _gelu(m: nn.GELU) -> tuple[Layer, ...]:

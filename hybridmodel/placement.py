@@ -72,6 +72,8 @@ class Placement:
             raise ValueError(
                 f"placement {self.name!r} has no row {unknown[0]!r}; rows are {list(targets)}"
             )
+        if self.rows is not None and len(set(self.rows)) < len(self.rows):
+            raise ValueError(f"placement {self.name!r} names a row twice: {self.rows}")
         chosen = tuple(targets.values() if self.rows is None else (targets[n] for n in self.rows))
         if not chosen:
             raise ValueError(

@@ -56,6 +56,8 @@ class OptimalControlProblem:
         terminal_inequality: TerminalConstraint | None = None,
         terminal_equality: TerminalConstraint | None = None,
     ) -> None:
+        if model.theta.dtype != torch.float64:
+            raise ValueError(f"model must be float64 for planning, it is {model.theta.dtype}")
         if horizon < 1:
             raise ValueError(f"horizon must be at least 1 step, got {horizon}")
         if not 0 < discount <= 1:
@@ -73,10 +75,12 @@ class OptimalControlProblem:
         own = pi[system.nd :, :]
         none = ca.SX(0, 1)
         self.n_parameters: int = pi.shape[0]
-        self.stage = ca.Function(
-            "stage", [x, u, k, pi], [cost.stage(x[:n], u, k, own)], ["x", "u", "k", "pi"], ["cost"]
-        )
-        self.terminal = ca.Function("terminal", [x, pi], [cost.terminal(x[:n], own)])
+        stage, terminal = ca.SX(cost.stage(x[:n], u, k, own)), ca.SX(cost.terminal(x[:n], own))
+        for name, value in {"stage": stage, "terminal": terminal}.items():
+            if value.shape != (1, 1):
+                raise ValueError(f"cost.{name} must return a scalar, got shape {value.shape}")
+        self.stage = ca.Function("stage", [x, u, k, pi], [stage], ["x", "u", "k", "pi"], ["cost"])
+        self.terminal = ca.Function("terminal", [x, pi], [terminal])
         self.path_g = _constraint("inequality", inequality, [x, u, pi], [x[:n], u, own], none)
         self.path_h = _constraint("equality", equality, [x, u, pi], [x[:n], u, own], none)
         self.end_g = _constraint(
@@ -131,7 +135,9 @@ class OptimalControlProblem:
         """Cost, states (H+1, nx) and violation of one input sequence (H, nu)."""
         pi = torch.tensor(self.problem_parameters(parameters))
         with torch.no_grad():
-            cost, x, violation = self.objective(torch.tensor(x0), torch.tensor(u), pi)
+            cost, x, violation = self.objective(
+                torch.tensor(x0, dtype=pi.dtype), torch.tensor(u, dtype=pi.dtype), pi
+            )
         return float(cost), x.numpy(), float(violation)
 
     @cached_property
@@ -147,7 +153,7 @@ def _constraint(
     arguments: list[ca.SX],
     none: ca.SX,
 ) -> ca.Function:
-    value = none if given is None else ca.vertcat(none, ca.SX(given(*arguments)))
+    value = none if given is None else ca.SX(given(*arguments))
     if value.shape[1] != 1:
         raise ValueError(f"{name} must return a column, got shape {value.shape}")
     return ca.Function(name, inputs, [value])

@@ -19,16 +19,17 @@ Weights = Literal["baked", "parameters"]
 _ACTIVATIONS: dict[str, Callable[[ca.MX, float], ca.MX]] = {
     "tanh": lambda x, _: ca.tanh(x),
     "sigmoid": lambda x, _: (1 + ca.tanh(x / 2)) / 2,
-    "relu": lambda x, _: ca.fmax(x, 0),
-    "leaky_relu": lambda x, a: ca.fmax(x, 0) + a * ca.fmin(x, 0),
-    "elu": lambda x, a: ca.fmax(x, 0) + a * ca.expm1(ca.fmin(x, 0)),
+    # written so that slopes at the kink are torch's, and NaN stays NaN
+    "relu": lambda x, _: ca.if_else(x <= 0, 0, x),
+    "leaky_relu": lambda x, a: ca.if_else(x <= 0, a * x, x),
+    "elu": lambda x, a: ca.if_else(x <= 0, a * ca.expm1(ca.fmin(x, 1)), x),
     "silu": lambda x, _: x * (1 + ca.tanh(x / 2)) / 2,
     "gelu": lambda x, _: x * (1 + ca.erf(x / 2**0.5)) / 2,
     "gelu_tanh": lambda x, _: (
         x * (1 + ca.tanh((2 / ca.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2
     ),
-    # log(1 + eˣ) without overflow; torch switches to x above 20, a difference of e⁻²⁰
-    "softplus": lambda x, _: ca.if_else(x > 20, x, ca.log1p(ca.exp(ca.fmin(x, 20)))),
+    # log(1 + eˣ) without overflow; torch switches to x above a = 20, a difference of e⁻²⁰
+    "softplus": lambda x, a: ca.if_else(x <= a, ca.log1p(ca.exp(ca.fmin(x, a + 1))), x),
 }
 
 

@@ -34,7 +34,7 @@ class CartPole(Mechanical):
     motor_gain: float = Parameter(1.0, "", "positive")
     gravity: float = Parameter(9.81, "m/s²", "positive")
     states: tuple[Signal, ...] = (
-        Signal("position", "m", -1.5, 1.5),
+        Signal("position", "m", -2.4, 2.4),
         Signal("angle", "rad", angle=True),
         Signal("velocity", "m/s", rate_of="position"),
         Signal("rate", "rad/s", rate_of="angle"),

@@ -16,7 +16,7 @@ class InputDelay(System):
 
     The n inputs under way are memory, oldest first: x̃ = (x, u_{k−n}, …, u_{k−1}), so all that
     plans or rolls out stays Markov.
-    Raises ValueError where steps < 1.
+    Raises ValueError where steps < 1, or where the system has memory of its own.
     """
 
     system: System
@@ -25,6 +25,11 @@ class InputDelay(System):
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if self.system.memory:
+            raise ValueError(
+                f"system: {type(self.system).__name__} has memory, which a delay around it would "
+                "lose; add up the steps instead"
+            )
         super().__post_init__()
 
     @property

@@ -62,7 +62,7 @@ class MLP(Residual):
                 linear.weight.uniform_(-bound, bound, generator=generator)
                 linear.bias.zero_()
             layers += [linear, ACTIVATIONS[self.activation]()]
-        last = nn.Linear((nz, *self.hidden)[-1], nr, dtype=torch.float64)
+        last = nn.utils.skip_init(nn.Linear, (nz, *self.hidden)[-1], nr, dtype=torch.float64)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         layers += [last, Rescale(nr)]

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("physics", "residuals", "hybridmodel")
-OUTER = ("hybridmodel.cli", "hybridmodel.report", "hybridmodel.study", "hybridmodel.demo")
+OUTER = ("hybridmodel.cli", "hybridmodel.report", "hybridmodel.study", "hybridmodel.__main__")
 TORCH_FREE = (
     "hybridmodel.data",
     "hybridmodel.files",
@@ -53,10 +53,11 @@ ROOMS = (
         OUTER,
         (*OURS, "numpy", "cyclopts", "rich", "pydantic", "matplotlib", "jinja2", "PIL"),
     ),
+    Room(("hybridmodel.demo",), (*OURS, "torch", "numpy"), never=OUTER),
     Room(
         ("hybridmodel",),
         (*OURS, "casadi", "torch", "numpy", "scipy", "safetensors"),
-        never=(*OUTER, "hybridmodel.envs"),
+        never=(*OUTER, "hybridmodel.demo", "hybridmodel.envs"),
     ),
 )
 

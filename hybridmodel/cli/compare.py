@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,16 +47,14 @@ def compare(first: Path, second: Path, *, row: str = "hybrid") -> int:
 
 def _seeds(path: Path, row: str) -> dict[str, dict[str, float]]:
     """figure → seed → value of one model's row."""
-    try:
-        summary = json.loads((path / "summary.json").read_text())
-        found: dict[str, dict[str, float]] = {}
-        for seed, numbers in summary["seeds"].items():
-            for name, value in _figures(numbers, row):
-                found.setdefault(name, {})[seed] = value
-    except KeyError as error:
-        raise ValueError(f"{path}: has no {error} for --row {row!r}") from None
-    except (OSError, ValueError, TypeError, AttributeError):
-        raise ValueError(f"{path} is no run folder: it has no readable summary.json") from None
+    from hybridmodel.demo.record import read_summary
+
+    found: dict[str, dict[str, float]] = {}
+    for seed, numbers in read_summary(path)["seeds"].items():
+        if row not in numbers["prediction"]:
+            raise ValueError(f"--row is one of {list(numbers['prediction'])}, got {row!r}")
+        for name, value in _figures(numbers, row):
+            found.setdefault(name, {})[seed] = value
     return found
 
 

@@ -20,8 +20,6 @@ EXTRAS = {
 
 def doctor() -> int:
     """Versions, extras, and a self-check of this installation."""
-    import torch
-
     from hybridmodel import HybridModel, check_agreement, physics, residuals
 
     console = Console(highlight=False)
@@ -32,10 +30,7 @@ def doctor() -> int:
         state = f"missing {', '.join(missing)}: pip install hybridmodel[{extra}]"
         found = ", ".join(f"{name} {_version(name)}" for name in names)
         console.print(f"{extra:7} {state if missing else found}")
-    console.print(
-        f"threads torch {torch.get_num_threads()} of {os.cpu_count()} cores, "
-        f"CUDA {'yes' if torch.cuda.is_available() else 'no'}"
-    )
+    console.print(f"cores   {os.cpu_count()}, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS')}")
     model = HybridModel(physics.CartPole(), residuals.MLP((32, 32)), dt=0.04)
     console.print(f"path    {model.path.name}: {model.path.reason}")
     agreement = check_agreement(model)

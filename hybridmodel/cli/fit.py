@@ -68,8 +68,6 @@ def fit(
     seed
         Of split, weights and batches.
     """
-    import torch
-
     from hybridmodel import HybridModel, save
     from hybridmodel import fit as fit_model
     from hybridmodel import identify as identify_model
@@ -78,7 +76,6 @@ def fit(
 
     if out.suffix != ".safetensors":
         raise ValueError(f"--out must be a .safetensors file, got {out}")
-    torch.set_num_threads(1)  # small batches: threads cost more than they bring
     physics = system_named(system)
     data = read_logs(logs, physics, dt)
     train, validation = data.split((0.85, 0.15), seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.console import Console
@@ -88,13 +87,10 @@ def _inspect_model(path: Path) -> int:
 
 def _inspect_run(path: Path) -> int:
     from hybridmodel.cli.demo import results
+    from hybridmodel.demo.record import read_summary
 
-    try:
-        summary = json.loads((path / "summary.json").read_text())
-        table = results(summary)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is no run folder: it has no readable summary.json") from None
+    summary = read_summary(path)
     console = Console()
-    console.print(table)
+    console.print(results(summary))
     console.print(f"{summary['command']}   {summary['wall_seconds']:.0f} s")
     return OK

@@ -89,11 +89,11 @@ def run_task(
         nonlocal clock
         seconds[stage], clock = time.perf_counter() - clock, time.perf_counter()
 
-    train, validation, test, settings = make_logs(task, seed, engine)
-    report("log", {"seconds": train.seconds + validation.seconds, "settings": settings})
-    lap("log")
     with _pool(workers) as pool:
         submit = pool.submit
+        train, validation, test, settings = make_logs(task, seed, engine)
+        report("log", {"seconds": train.seconds + validation.seconds, "settings": settings})
+        lap("log")
         jobs = {
             submit(_fit_physical, task, train, validation, seed): "hybrid",
             submit(_fit_network, task, train, validation, seed): "network",
@@ -289,6 +289,10 @@ def _start_worker(messages: Any) -> None:
     torch.set_num_threads(1)
 
 
+def _be_ready() -> None:
+    """Nothing; a worker that has run it has imported this module."""
+
+
 def _tell(what: str) -> Callable[[Mapping[str, float]], None]:
     def send(row: Mapping[str, float]) -> None:
         if _messages is not None:
@@ -307,6 +311,8 @@ def _pool(workers: int) -> Iterator[_Pool]:
     messages = context.Queue()
     with _Pool(workers, context, _start_worker, (messages,)) as pool:
         pool.messages = messages
+        for _ in range(workers):
+            pool.submit(_be_ready)  # workers import everything while the plant is logged
         try:
             yield pool
         except BaseException:

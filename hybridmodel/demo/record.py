@@ -144,15 +144,24 @@ def write_record(folder: Path, outcome: Outcome, summary: Mapping[str, Any]) -> 
         for epoch in fit.history
     ]
     write_atomically(folder / "metrics.jsonl", ("\n".join(lines) + "\n").encode())
-    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(_finite(summary), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(folder / "summary.json", text.encode())
+
+
+def read_summary(folder: str | Path) -> dict[str, Any]:
+    """summary.json of a demonstration's folder; ValueError where there is none."""
+    try:
+        summary = json.loads((Path(folder) / "summary.json").read_text(encoding="utf-8"))
+        return _infinite(summary)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{folder} is no run folder: it has no readable summary.json") from None
 
 
 def read_record(folder: str | Path) -> Record:
     """Read a demonstration's folder; ValueError where it is none or a file is damaged."""
     folder = Path(folder)
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary = read_summary(folder)
         task = TASKS[summary["task"]]
         task = task.quick() if summary["quick"] else task
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -177,6 +186,34 @@ def read_record(folder: str | Path) -> Record:
         },
         metrics=metrics,
     )
+
+
+def _finite(value: Any) -> Any:
+    """The same tree for JSON, which has no ∞: a diverged figure becomes null."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+    return value
+
+
+def _infinite(value: Any) -> Any:
+    """Figures back from JSON: null under prediction and control is ∞."""
+    interval = value.get("interval") or {}
+    for part in (value, *interval.values(), *value["seeds"].values()):
+        for name in ("prediction", "control"):
+            if name in part:
+                part[name] = _without_null(part[name])
+    return value
+
+
+def _without_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_null(item) for key, item in value.items()}
+    return math.inf if value is None else value
 
 
 def _one_seed(outcome: Outcome) -> dict[str, Any]:
@@ -277,7 +314,3 @@ def _read_run(path: Path) -> Run:
     except (OSError, KeyError, ValueError, EOFError) as error:
         raise ValueError(f"{path} is no closed loop of a demonstration: {error}") from None
 
-
-def finite(value: float) -> float | None:
-    """A number that JSON can hold."""
-    return value if math.isfinite(value) else None

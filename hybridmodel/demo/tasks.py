@@ -97,14 +97,21 @@ class Task:
         return np.array([self.control.target.get(s.name, 0.0) for s in self.system.states])
 
     def quick(self) -> Task:
-        """A shorter version: fewer logs, epochs, samples and seconds."""
+        """A shorter version: fewer logs, epochs, samples, plans and seconds."""
         return replace(
             self,
-            logging=replace(self.logging, excited=7, attempts=3, held_out=3),
+            logging=replace(self.logging, excited=8, attempts=4, held_out=3),
             recipe=replace(
-                self.recipe, epochs=(6, 8, 10), sweep=self.recipe.sweep[1:2], starts=1, stride=2
+                self.recipe, epochs=(8, 12, 24), rate=1e-2, sweep=(1e-2,), starts=1
             ),
-            control=replace(self.control, seconds=3.0, hold_seconds=0.6),
+            control=replace(
+                self.control,
+                seconds=2.8,
+                hold_seconds=0.4,
+                samples=200,
+                elites=20,
+                every=self.control.every + 2,
+            ),
         )
 
 
@@ -149,8 +156,7 @@ CARTPOLE = Task(
         input={"force": 0.005},
         terminal={"position": 5.0, "angle": 20.0, "velocity": 1.0, "rate": 1.0},
         target={"angle": math.pi},
-        state_bounds=((-1.3, -math.inf, -math.inf, -math.inf),
-                      (1.3, math.inf, math.inf, math.inf)),
+        state_bounds=((-2.0, -math.inf, -math.inf, -math.inf), (2.0, math.inf, math.inf, math.inf)),
         horizon=40,
     ),
 )
@@ -201,11 +207,11 @@ DOUBLE_PENDULUM = Task(
     ),
     hidden=HiddenEffects(
         parameters={"mass2": 0.7},
-        coulomb=(0.15, 0.10),
+        coulomb=(0.08, 0.05),
         ripple=0.5,
         ripple_waves=2.0,
         input_gain=0.85,
-        dead_zone=0.1,
+        dead_zone=0.05,
         observation_noise=(1e-3, 1e-3, 1e-2, 1e-2),
     ),
     story="100 g at the second link, motors with 85 % of their torque and a dead zone, dry "
@@ -216,12 +222,13 @@ DOUBLE_PENDULUM = Task(
         attempts=8,
         held_out=8,
         steps=75,
-        amplitude=0.8,
+        amplitude=0.7,
         band=(0.2, 2.5),
         start=(1.0, 1.0, 2.0, 2.0),
+        gains=((3.0, 0.0, 0.5, 0.0), (0.0, 2.0, 0.0, 0.3)),
     ),
     recipe=Recipe(
-        fit_parameters=("mass1", "mass2", "center2", "damping1", "damping2", "motor_gain"),
+        fit_parameters=("mass2", "center2", "damping1", "damping2", "motor_gain"),
         placement=placement.input,
         substeps=2,
     ),
@@ -231,7 +238,11 @@ DOUBLE_PENDULUM = Task(
         terminal={"shoulder": 20.0, "elbow": 10.0, "shoulder_rate": 1.0, "elbow_rate": 1.0},
         target={"shoulder": math.pi},
         state_bounds=((-math.inf,) * 4, (math.inf,) * 4),
-        horizon=35,
+        horizon=25,
+        every=2,
+        samples=500,
+        elites=50,
+        knots=8,
     ),
 )
 

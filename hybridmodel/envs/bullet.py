@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 import casadi as ca
 import numpy as np
-import pybullet
 
 from hybridmodel.envs.environment import Environment, Reward
 from hybridmodel.envs.hidden import HiddenEffects
+from hybridmodel.envs.quiet import pybullet
 from physics import Mechanical
 
 _ITERATIONS = 50  # of the constraint solver, which acts on dry friction alone

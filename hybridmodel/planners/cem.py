@@ -63,6 +63,8 @@ class CEM(Planner):
         self.spread, self.warm_spread, self.smoothing = spread, warm_spread, smoothing
         self.kept, self.penalty = round(keep * elites), penalty
         self.basis = _basis(problem.horizon, knots)
+        # knots nearest to given inputs; torch.linalg.lstsq gives other bits for other addresses
+        self.projection = torch.as_tensor(np.linalg.pinv(self.basis.numpy()))
 
     def _search(self, task: Task) -> Candidate:
         problem = self.problem
@@ -76,7 +78,7 @@ class CEM(Planner):
         chosen: list[Tensor] = []
         if task.guess is not None:
             guess = torch.tensor(task.guess.u)
-            mean = torch.linalg.lstsq(self.basis, guess).solution.clamp(low, high)
+            mean = (self.projection @ guess).clamp(low, high)
             deviation = (self.warm_spread * half).expand(knots, -1)
             chosen = [mean[None]]
         best, best_cost, iteration = None, float("inf"), 0

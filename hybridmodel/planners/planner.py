@@ -145,7 +145,7 @@ class Planner(ABC):
 
         parameters      π, (H+1, nπ) or one row for all steps
         previous_input  the u applied before x0, (nu,)
-        warm_start      any planner's Plan for this problem
+        warm_start      any planner's Plan for this problem; one that is not finite is left out
         seed            of what is drawn; the same seed gives the same plan, None means 0
         deadline        seconds from now after which the best plan so far is returned
 
@@ -172,14 +172,15 @@ class Planner(ABC):
         found = self._search(task)
         return self._checked(found, task)
 
-    def _fitting(self, plan: Plan) -> Plan:
+    def _fitting(self, plan: Plan) -> Plan | None:
         H, system = self.problem.horizon, self.problem.model.system
         if plan.u.shape != (H, system.nu) or plan.x.shape != (H + 1, system.nx):
             raise ValueError(
                 f"warm_start must be a plan with u {(H, system.nu)} and x {(H + 1, system.nx)}, "
                 f"got {plan.u.shape} and {plan.x.shape}"
             )
-        return plan
+        finite = np.isfinite(plan.u).all() and np.isfinite(plan.x).all()
+        return plan if finite else None  # a failed plan says nothing
 
     def _checked(self, found: Candidate, task: Task) -> Plan:
         problem = self.problem

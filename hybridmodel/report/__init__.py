@@ -7,15 +7,14 @@ write_picture(folder, path)   one picture for a README
 from __future__ import annotations
 
 try:
-    import jinja2 as _jinja2  # noqa: F401
-    import matplotlib as _matplotlib  # noqa: F401
-    import PIL as _pillow  # noqa: F401
+    from hybridmodel.report.motion import write_picture
+    from hybridmodel.report.page import write_report
 except ModuleNotFoundError as error:
+    package = (error.name or "").split(".")[0]
+    if package not in ("jinja2", "matplotlib", "PIL"):
+        raise
     raise ImportError(
-        f"a report needs {error.name}: pip install hybridmodel[report]", name=error.name
+        f"a report needs {package}: pip install hybridmodel[report]", name=error.name
     ) from error
-
-from hybridmodel.report.motion import write_picture
-from hybridmodel.report.page import write_report
 
 __all__ = ["write_picture", "write_report"]

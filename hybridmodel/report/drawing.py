@@ -24,10 +24,15 @@ COLOURS = {  # told apart with any colour vision, also by lightness
     "network": "#aa3377",
     "hybrid": "#0067b1",
 }
-INK, MUTED, RULE, PAPER = "#1b2531", "#5b6672", "#d9dde2", "#ffffff"
+INK, MUTED, RULE = "#1b2531", "#5b6672", "#d9dde2"
 WIDTH = 10.0  # of a picture [in]; 720 units of its SVG
 PLANNER_NAMES = {"gradient": "multiple shooting", "cem": "cross-entropy method"}
-_VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAPER: "var(--paper)"}
+_VARIABLES = {  # colours of the page, which has others in the dark
+    **{colour: f"var(--{row})" for row, colour in COLOURS.items()},
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    RULE: "var(--rule)",
+}
 _STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib; the page puts its own in place
@@ -84,7 +89,8 @@ class Picture:
 @contextmanager
 def canvas(height: float, width: float = WIDTH) -> Iterator[Figure]:
     """An empty figure [in] in the project's style, which ends with the block."""
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}):
+    style: Any = {**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}
+    with matplotlib.rc_context(style):
         yield Figure(figsize=(width, height), layout="constrained")
 
 
@@ -112,14 +118,15 @@ def svg(figure: Figure) -> str:
 def label_ends(ax: Axes, values: Mapping[str, float], *, gap: float = 0.075) -> None:
     """Each row's name in its colour right of the axes, at the height where its line ends.
 
+    A line that runs away, with a value that is not finite, ends at the top.
+
     Limits must be final. Names that would touch are moved apart to `gap` of the axes' height.
     """
     to_axes = ax.transData + ax.transAxes.inverted()
     x = ax.get_xlim()[1]
     wanted = {
-        row: float(np.clip(to_axes.transform((x, y))[1], 0, 1))
+        row: float(np.clip(to_axes.transform((x, y))[1], 0, 1)) if np.isfinite(y) else 1.0
         for row, y in values.items()
-        if np.isfinite(y)
     }
     for row, height in zip(wanted, spread(list(wanted.values()), gap), strict=True):
         ax.annotate(
@@ -177,6 +184,11 @@ def ticks_of_pi(ax: Axes) -> None:
 def plain(value: float, _: object = None) -> str:
     """A number without an exponent: 0.01, 0.5, 20, 3000."""
     return f"{value:.10f}".rstrip("0").rstrip(".") if value else "0"
+
+
+def or_inf(value: float) -> float:
+    """The value; ∞ where a rollout ran away so far that it is not a number."""
+    return float("inf") if np.isnan(value) else float(value)
 
 
 def times(factor: float) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -176,7 +177,8 @@ def _mass_matrices(system: System, x: np.ndarray) -> np.ndarray:
         return np.broadcast_to(np.eye(len(system.velocity_rows)), (len(x), *2 * [x.shape[1]]))
     p = system.namespace()
     n = system.nq
-    return np.array([np.asarray(system.mass_matrix(q, p), dtype=float) for q in x[:, :n]])
+    M = [np.asarray(system.mass_matrix(q, p), dtype=float).reshape(n, n) for q in x[:, :n]]
+    return np.array(M)
 
 
 def _force_names(system: System) -> list[str]:
@@ -222,7 +224,7 @@ def _cut(
     text: str,
 ) -> Cut:
     signal = (system.states if kind == "x" else system.inputs)[index]
-    low, high = np.quantile(seen, (0.05, 0.95))
+    low, high = np.quantile(_on_circle(signal, seen), (0.05, 0.95))
     values = np.linspace(low, high, SAMPLES)
     x, u = np.zeros((SAMPLES, system.nx)), np.zeros((SAMPLES, system.nu))
     for i, value in held.items():
@@ -231,11 +233,17 @@ def _cut(
     return Cut(signal, values, x, u, row, text)
 
 
+def _on_circle(signal: Signal, values: np.ndarray) -> np.ndarray:
+    """Angles within (−π, π]; anything else as it is."""
+    return np.pi - np.mod(np.pi - values, 2 * np.pi) if signal.angle else values
+
+
 def _drives(system: System, j: int, row: int) -> bool:
     """Whether input j pushes directly on this coordinate."""
     if not isinstance(system, Mechanical):
         return j == row
-    B = np.asarray(system.input_map(np.zeros(system.nq), system.namespace()), dtype=float)
+    q: Any = np.zeros(system.nq)
+    B = np.asarray(system.input_map(q, system.namespace()), dtype=float)
     return bool(B.reshape(system.nq, system.nu)[row, j])
 
 
@@ -248,6 +256,7 @@ def _draw_cut(ax: Axes, record: Record, cut: Cut, forces: Mapping[str, np.ndarra
         if cut.swept.name in names
         else u[:, [s.name for s in system.inputs].index(cut.swept.name)]
     )
+    seen = _on_circle(cut.swept, seen)
     counts, edges = np.histogram(seen, bins=40, range=(cut.values[0], cut.values[-1]))
     ax.bar(
         edges[:-1],

@@ -18,6 +18,7 @@ from hybridmodel.report.drawing import (
     canvas,
     grid,
     label_ends,
+    or_inf,
     ordered,
     plain,
     quantity,
@@ -25,6 +26,7 @@ from hybridmodel.report.drawing import (
     times,
 )
 
+RUNAWAY = 1000.0  # times the least error at the end of an axis: what is above is not drawn
 CONVERGED = 0.03  # share of the validation error that ten more epochs may still bring
 
 
@@ -39,11 +41,11 @@ def error_by_horizon(record: Record) -> Picture:
         layout = figure.add_gridspec(lines, 1 + columns, width_ratios=[1.6] + [1] * columns)
         whole = figure.add_subplot(layout[:, 0])
         for row in ordered(errors):
-            curve = 100 * errors[row].curve()
+            curve = _drawable(100 * errors[row].curve())
             _line(whole, row, steps, curve)
             at = [k for k in STEPS if k <= len(curve)]
             whole.plot(at, curve[np.array(at) - 1], "o", color=COLOURS[row], ms=4, clip_on=False)
-        _log_axis(whole)
+        _log_axis(whole, [_drawable(100 * error.curve()) for error in errors.values()])
         whole.set_title("All states, each scaled by its range")
         whole.set_ylabel("rms error [% of range]")
         _step_axis(whole, len(steps), dt)
@@ -51,8 +53,8 @@ def error_by_horizon(record: Record) -> Picture:
         for i, signal in enumerate(signals):
             ax = figure.add_subplot(layout[i // columns, 1 + i % columns])
             for row in ordered(errors):
-                _line(ax, row, steps, errors[row].rmse[:, i])
-            _log_axis(ax)
+                _line(ax, row, steps, _drawable(errors[row].rmse[:, i]))
+            _log_axis(ax, [_drawable(error.rmse[:, i]) for error in errors.values()])
             ax.set_title(quantity(signal))
             ax.set_xlim(0, len(steps))
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -74,7 +76,6 @@ def learning_curves(record: Record) -> Picture | None:
     with canvas(3.1) as figure:
         panels = figure.subplots(1, len(fits), sharey=True, squeeze=False)[0]
         for ax, (row, segments) in zip(panels, fits.items(), strict=True):
-            rates = _rates(record, row, len(segments))
             best = min(range(len(segments)), key=lambda k: segments[k][-1]["best"])
             for k, segment in enumerate(segments):
                 shade = 1.0 if k == best else 0.35
@@ -87,16 +88,18 @@ def learning_curves(record: Record) -> Picture | None:
             ax.set_xlim(0, longest * 1.02)
             ax.set_xlabel("epoch")
             _stages(ax, segments[best])
-            _sweep_ends(ax, record, row, segments, rates)
             ax.set_title(row, color=COLOURS[row], fontweight="bold", pad=16)
             for name, level in levels.items():
-                ax.axhline(level, color=COLOURS[name], lw=1, ls=(0, (5, 3)))
-        _log_axis(panels[0])
+                ax.axhline(float(_drawable(level)), color=COLOURS[name], lw=1, ls=(0, (5, 3)))
+        drawn = [_column(fit, "best") for segments in fits.values() for fit in segments]
+        _log_axis(panels[0], [*drawn, *(_drawable([level]) for level in levels.values())])
+        for ax, (row, segments) in zip(panels, fits.items(), strict=True):
+            _sweep_ends(ax, record, row, segments, _rates(record, row, len(segments)))
         panels[0].set_ylabel("validation error [–]")
         for ax in panels[1:]:
             ax.yaxis.set_tick_params(labelleft=False)
             grid(ax)
-        label_ends(panels[-1], levels)
+        label_ends(panels[-1], {row: float(_drawable(level)) for row, level in levels.items()})
         image = svg(figure)
     longest = record.task.recipe.horizons[-1]
     reading = (
@@ -111,11 +114,17 @@ def _line(ax: Axes, row: str, x: np.ndarray, y: np.ndarray) -> None:
     ax.plot(x, y, color=COLOURS[row], lw=2.2 if row == "hybrid" else 1.4)
 
 
-def _log_axis(ax: Axes) -> None:
-    ax.set_yscale("log")
-    low, high = ax.get_ylim()
+def _log_axis(ax: Axes, curves: Sequence[np.ndarray]) -> None:
+    """A logarithmic y axis around the curves; one that runs away leaves at the top."""
+    known = np.concatenate([curve[np.isfinite(curve) & (curve > 0)] for curve in curves])
+    if not len(known):
+        known = np.ones(1)
+    lowest_end = min((c[-1] for c in curves if np.isfinite(c[-1]) and c[-1] > 0), default=1.0)
+    low, high = 0.8 * known.min(), 1.25 * min(known.max(), RUNAWAY * lowest_end)
     decades = np.log10(high / low)
     subs = (1.0,) if decades > 2.6 else (1.0, 3.0) if decades > 1.6 else (1.0, 2.0, 5.0)
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
     ax.yaxis.set_major_locator(LogLocator(subs=subs))
     ax.yaxis.set_minor_locator(LogLocator(subs=()))
     ax.yaxis.set_major_formatter(FuncFormatter(plain))
@@ -131,9 +140,11 @@ def _step_axis(ax: Axes, count: int, dt: float) -> None:
 def _compare_errors(record: Record) -> str:
     last = len(next(iter(record.errors.values())).rmse)
     last = max(k for k in STEPS if k <= last)
-    at = {row: 100 * error.at(last) for row, error in record.errors.items()}
+    at = {row: 100 * or_inf(error.at(last)) for row, error in record.errors.items()}
     rival = min((row for row in at if row != "hybrid"), key=at.__getitem__)
     seconds = last * record.task.dt
+    if not np.isfinite(at["hybrid"]):
+        return f"Within {last} steps ({seconds:.2g} s) the hybrid runs away."
     ahead = f"After {last} steps ({seconds:.2g} s) the hybrid is off by {at['hybrid']:.2g} %"
     if at["hybrid"] < at[rival]:
         factor = times(at[rival] / at["hybrid"])
@@ -169,7 +180,13 @@ def _restarts(metrics: Sequence[Mapping[str, Any]], row: str) -> list[list[Mappi
 
 
 def _column(segment: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
-    return np.array([epoch[name] for epoch in segment], dtype=float)
+    return _drawable([epoch[name] for epoch in segment])
+
+
+def _drawable(values: float | Sequence[float] | np.ndarray) -> np.ndarray:
+    """The values, NaN where they have run away beyond what axes can hold."""
+    array = np.asarray(values, dtype=float)
+    return np.where(np.abs(array) < 1e9, array, np.nan)
 
 
 def _levels(record: Record) -> dict[str, float]:
@@ -228,14 +245,15 @@ def _sweep_ends(
         face = COLOURS[row] if drawn else "none"
         ax.plot(x, error, "o", ms=5, mec=COLOURS[row], mfc=face, clip_on=False, zorder=5)
     best = min(sweep, key=sweep.__getitem__)
+    room = ax.transAxes.inverted().transform(ax.transData.transform((x, sweep[best])))[1] > 0.2
     tried = ", ".join(plain(rate) for rate in sweep)
     ax.annotate(
         f"step sizes {tried}: {plain(best)} is best",
-        (x, min(sweep.values())),
-        xytext=(0, -9),
+        (x, sweep[best] if room else max(sweep.values())),
+        xytext=(0, -9 if room else 9),
         textcoords="offset points",
         ha="right",
-        va="top",
+        va="top" if room else "bottom",
         fontsize=7.5,
         color=INK,
     )

@@ -51,15 +51,18 @@ def plans_and_execution(record: Record) -> Picture:
     with canvas(1.28 * count + 0.9) as figure:
         panels = figure.subplots(count, len(planners), sharex=True, sharey="row", squeeze=False)
         for column, planner in enumerate(planners):
-            axes = panels[:, column]
+            axes = list(panels[:, column])
             axes[0].set_title(PLANNER_NAMES.get(planner, planner), fontweight="bold", pad=10)
             runs = {row: record.runs[planner, row] for row in ordered(record.models)}
             for row in ordered(runs):
                 _executed(axes, task, row, runs[row])
-            _planned(axes, task, runs["hybrid"])
             axes[-1].set_xlabel("time [s]")
             axes[-1].set_xlim(0, task.control.seconds)
+        seen = [ax.get_ylim() for ax in panels[:, 0]]  # a plan may promise anything
+        for column, planner in enumerate(planners):
+            _planned(list(panels[:, column]), task, record.runs[planner, "hybrid"])
         for i, signal in enumerate((*system.states, *system.inputs)):
+            panels[i, 0].set_ylim(seen[i])
             panels[i, 0].set_ylabel(quantity(signal))
             for ax in panels[i]:
                 _references(ax, task, i)
@@ -86,7 +89,7 @@ def planning_time(record: Record) -> Picture:
     task, planners = record.task, planners_of(record)
     deadline = 1e3 * task.control.every * task.dt
     rows = ordered(record.models)[::-1]
-    with canvas(0.24 * len(rows) * len(planners) + 1.0) as figure:
+    with canvas(0.24 * len(rows) * len(planners) + 1.2) as figure:
         panels = figure.subplots(len(planners), 1, sharex=True, squeeze=False)[:, 0]
         for ax, planner in zip(panels, planners, strict=True):
             for height, row in enumerate(rows):
@@ -110,7 +113,7 @@ def planning_time(record: Record) -> Picture:
             ax.tick_params(axis="y", length=0)
             ax.set_ylim(-0.6, len(rows) - 0.4)
             ax.spines["left"].set_visible(False)
-            ax.set_title(PLANNER_NAMES.get(planner, planner))
+            ax.set_title(PLANNER_NAMES.get(planner, planner), pad=6 if ax is not panels[0] else 18)
             ax.axvline(deadline, color=INK, lw=0.9, ls=(0, (4, 3)))
             ax.set_xscale("log")
             ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -121,8 +124,9 @@ def planning_time(record: Record) -> Picture:
             f"next plan is due: {deadline:g} ms",
             (deadline, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(4, 2),
+            xytext=(0, 4),
             textcoords="offset points",
+            ha="center",
             color=INK,
             fontsize=7.5,
         )

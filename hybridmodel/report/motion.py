@@ -33,7 +33,6 @@ from hybridmodel.report.loops import planners_of, turned
 
 EVERY = 2  # control steps from frame to frame
 LARGEST = 300_000  # of a moving picture [bytes]
-QUALITIES = (60, 40, 20, 5)
 
 
 def write_picture(folder: str | Path, path: str | Path) -> Path:
@@ -69,11 +68,7 @@ def animation(record: Record) -> Picture | None:
         panels = [_titled(drawn[row][k], row, record, planner, k * EVERY * dt) for row in rows]
         film.append(_tiled(panels))
     film += [film[-1]] * round(1.0 / (EVERY * dt))  # rest before it starts again
-    data = b""
-    for quality in QUALITIES:
-        data = _webp(film, round(1e3 * EVERY * dt), quality)
-        if len(data) <= LARGEST:
-            break
+    data = _webp(film, round(1e3 * EVERY * dt))
     won = [row for row in rows if record.runs[planner, row].success]
     finding = (
         f"With {PLANNER_NAMES.get(planner, planner)}, {listed(won) or 'no row'} "
@@ -144,19 +139,26 @@ def _tiled(panels: Sequence[Image.Image]) -> Image.Image:
     return sheet
 
 
-def _webp(film: Sequence[Image.Image], milliseconds: int, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    film[0].save(
-        buffer,
-        format="WEBP",
-        save_all=True,
-        append_images=film[1:],
-        duration=milliseconds,
-        loop=0,
-        quality=quality,
-        method=3,
-    )
-    return buffer.getvalue()
+def _webp(film: Sequence[Image.Image], milliseconds: int) -> bytes:
+    """An endless moving picture: without loss, which suits flat colours, if that is small."""
+    data = b""
+    for lossless, quality in ((True, 30), (False, 60), (False, 20), (False, 5)):
+        buffer = io.BytesIO()
+        film[0].save(
+            buffer,
+            format="WEBP",
+            save_all=True,
+            append_images=film[1:],
+            duration=milliseconds,
+            loop=0,
+            lossless=lossless,
+            quality=quality,
+            method=2,
+        )
+        data = buffer.getvalue()
+        if len(data) <= LARGEST:
+            break
+    return data
 
 
 def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
@@ -195,6 +197,14 @@ def _still(record: Record) -> Image.Image:
             if row == "hybrid" and strip:
                 ax.plot(run.t[shown], values[shown], "o", color=COLOURS[row], ms=6)
         ax.axhline(float(task.target()[angle]), color=MUTED, lw=0.8, ls=(0, (5, 4)), zorder=1)
+        ax.annotate(
+            "target",
+            (0, float(task.target()[angle])),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 3),
+            textcoords="offset points",
+            color=MUTED,
+        )
         ax.set_title(f"closed loop of {PLANNER_NAMES.get(planner, planner)}", color=MUTED)
         ax.set_xlim(0, task.control.seconds)
         ax.set_xlabel("time [s]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.resources
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,27 @@ from hybridmodel.baselines import ROWS
 from hybridmodel.demo.record import STEPS, Record, read_record
 from hybridmodel.files import write_atomically
 from hybridmodel.report import effects, errors, loops, motion
-from hybridmodel.report.drawing import COLOURS, PLANNER_NAMES, times
+from hybridmodel.report.drawing import COLOURS, PLANNER_NAMES, or_inf, times
 
 NAME = "report.html"
+UNITS = {
+    "dt": "s",
+    "engine_step": "s",
+    "gravity": "m/s²",
+    "max_joint_velocity": "rad/s",
+    "band": "Hz",
+    "ripple_waves": "per 2π",
+    "input_lag": "s",
+    "input_delay": "steps",
+    "wind_time": "s",
+    "steps": "per log",
+    "horizon": "steps",
+    "horizons": "steps",
+    "seconds": "s",
+    "hold_seconds": "s",
+    "tolerance": "rad",
+    "every": "steps",
+}
 
 
 @dataclass(frozen=True)
@@ -85,25 +104,28 @@ def verdict_sentence(record: Record) -> str:
     """Whether the hybrid wins, and by how much or where it does not."""
     summary = record.summary
     last = str(_steps(summary)[-1])
-    error = {row: 100 * numbers[last] for row, numbers in summary["prediction"].items()}
+    error = {row: 100 * or_inf(numbers[last]) for row, numbers in summary["prediction"].items()}
     failed = [reason["text"] for reason in summary["verdict"]["reasons"] if not reason["holds"]]
     if failed:
         count = len(summary["verdict"]["reasons"])
+        fail = "fails" if len(failed) == 1 else "fail"
+        first = "" if len(failed) == 1 else ", the first"
         return (
-            f"The hybrid does not win: {len(failed)} of {count} conditions do not hold"
-            f" ({failed[0]}{' and others' if len(failed) > 1 else ''})."
+            f"The hybrid does not win: {len(failed)} of {count} conditions {fail}{first}: "
+            f"“{failed[0]}”."
         )
     rival = min((row for row in error if row != "hybrid"), key=error.__getitem__)
     held = {
         row: sum(summary["control"][p][row]["success"] == 1.0 for p in summary["control"])
         for row in ROWS
     }
-    planners = len(summary["control"])
+    planners, factor = len(summary["control"]), times(error[rival] / error["hybrid"])
     others = ", ".join(f"{row} with {held[row]}" for row in ROWS[:-1])
     number = "both" if planners == 2 else f"all {planners}"
     return (
-        f"The hybrid wins: its error after {last} steps is {times(error[rival] / error['hybrid'])} "
-        f"times smaller than the next best ({rival}), and it swings up and holds with {number} planners ({others})."
+        f"The hybrid wins: its error after {last} steps is {factor} times "
+        f"smaller than the next best ({rival}), and it swings up and holds with {number} "
+        f"planners ({others})."
     )
 
 
@@ -118,17 +140,18 @@ def comparison(summary: Mapping[str, Any]) -> list[tuple[str, list[Cell]]]:
         text: Callable[[float], str],
         better: Callable[[Sequence[float]], float] = min,
         spread: bool = True,
+        worthless: Sequence[float] = (math.inf,),
     ) -> None:
-        found = {row: values(summary, row) for row in ROWS}
+        found = {row: or_inf(values(summary, row)) for row in ROWS}
         best = text(better(list(found.values())))
         columns.append(
             {
                 row: Cell(
                     text(value),
-                    f"[{text(values(interval['low'], row))}, {text(values(interval['high'], row))}]"
+                    f"{text(values(interval['low'], row))} … {text(values(interval['high'], row))}"
                     if interval and spread
                     else "",
-                    text(value) == best,
+                    value not in worthless and text(value) == best,
                 )
                 for row, value in found.items()
             }
@@ -145,7 +168,7 @@ def comparison(summary: Mapping[str, Any]) -> list[tuple[str, list[Cell]]]:
         if seeds > 1:
             column(number("success"), lambda share: f"{round(share * seeds)}/{seeds}", max, False)
         else:
-            column(number("success"), lambda share: "✓" if share else "✗", max)
+            column(number("success"), lambda share: "✓" if share else "✗", max, False, (0.0,))
         column(number("ms_per_plan_median"), lambda ms: f"{ms:.0f}")
         column(number("ms_per_plan_p99"), lambda ms: f"{ms:.0f}")
     return [(row, [column[row] for column in columns]) for row in ROWS]
@@ -189,7 +212,10 @@ def settings(record: Record) -> list[tuple[str, list[tuple[str, str]]]]:
         ("Versions", summary["versions"]),
     ]
     return [
-        (title, [(name.replace("_", " "), _value(value)) for name, value in entries.items()])
+        (
+            title,
+            [(name.replace("_", " "), _value(v, UNITS.get(name))) for name, v in entries.items()],
+        )
         for title, entries in groups
     ]
 
@@ -198,7 +224,9 @@ def _fields(data: Any) -> dict[str, Any]:
     return {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
 
 
-def _value(value: Any) -> str:
+def _value(value: Any, unit: str | None = None) -> str:
+    if unit and isinstance(value, int | float | tuple):
+        return f"{_value(value)} {unit}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_value(v)}" for name, v in value.items()) or "–"
     if isinstance(value, tuple | list):
@@ -206,7 +234,7 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:g}".replace("inf", "∞")
+        return f"{value:g}".replace("inf", "∞").replace("-", "−")
     return "–" if value is None else str(value)
 
 
@@ -224,5 +252,7 @@ def _success(record: Record) -> str:
 
 
 def _short(value: float) -> str:
-    """Three digits, without an exponent."""
+    """Three digits, without an exponent up to 10⁶."""
+    if not abs(value) < 1e6:
+        return "∞" if not math.isfinite(value) else f"{value:.0e}"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")

@@ -1,0 +1,1 @@
+"""Figures of the project: `python -m benchmarks.TOPIC [--quick] --json FILE`."""

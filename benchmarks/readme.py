@@ -1,0 +1,61 @@
+"""Write the measured figures into the README: `python -m benchmarks.readme`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from rich.console import Console
+
+from hybridmodel.cli.demo import results
+from hybridmodel.files import write_atomically
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def figures() -> str:
+    """The rows of every results file as a Markdown table."""
+    parts = []
+    for path in sorted(RESULTS.glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "rows" not in content:
+            continue
+        about = ", ".join(f"{k} {v}" for k, v in content["machine"].items())
+        lines = ["| figure | value | bar | holds | seeds |", "|---|---|---|---|---|"]
+        for row in content["rows"]:
+            spread = row["spread"]
+            value = f"{row['value']:.3g} {row['unit']}".strip()
+            value += "" if spread is None else f" [{spread[0]:.3g}, {spread[1]:.3g}]"
+            mark = {True: "yes", False: "**missed**", None: ""}[row["holds"]]
+            lines.append(f"| {row['figure']} | {value} | {row['bar']} | {mark} | {row['seeds']} |")
+        parts.append("\n".join([*lines, "", f"Measured on {about}."]))
+    return "\n\n".join(parts)
+
+
+def demo() -> str:
+    """The table that the cart-pole demonstration prints."""
+    summary = json.loads((RESULTS / "cartpole-summary.json").read_text(encoding="utf-8"))
+    console = Console(width=100, record=True, quiet=True)
+    console.print(results(summary))
+    table = console.export_text()
+    reasons = [
+        f"  {'✓' if reason['holds'] else '✗'} {reason['text']}"
+        for reason in summary["verdict"]["reasons"]
+    ]
+    lines = [line.rstrip() for line in (*table.splitlines(), *reasons)]
+    return "\n".join(["```text", *filter(None, lines), "```"])
+
+
+def main() -> None:
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    for name, content in (("figures", figures()), ("demo", demo())):
+        block = f"<!-- {name} -->\n{content}\n<!-- /{name} -->"
+        text = re.sub(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _: block, text, flags=re.S)  # noqa: B023
+    write_atomically(path, text.encode())
+
+
+if __name__ == "__main__":
+    main()

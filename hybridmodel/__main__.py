@@ -1,0 +1,6 @@
+"""`python -m hybridmodel`."""
+
+from hybridmodel.cli import main
+
+if __name__ == "__main__":
+    main()

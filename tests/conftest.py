@@ -1,0 +1,14 @@
+"""What holds for all tests: one torch thread, so that results repeat on any machine."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(1)
+    # torch itself, when forward mode is first used
+    config.addinivalue_line(
+        "filterwarnings", "ignore:.torch.jit.script. is deprecated:DeprecationWarning"
+    )

@@ -1,0 +1,315 @@
+"""The zoo: every kind of system, residual, placement, stepping and planner, one line each.
+
+A test that takes `case` (or `planning`, where the planner matters) runs on rows of these tables
+in which every pair of entries of two tables meets at least once; `pytest -m slow` runs it on the
+full product instead.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from types import SimpleNamespace
+
+import casadi as ca
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hybridmodel import (
+    CEM,
+    GradientDescent,
+    HybridModel,
+    MultipleShooting,
+    OptimalControlProblem,
+    Planner,
+    Quadratic,
+)
+from hybridmodel import placement as placements
+from hybridmodel.placement import Placement
+from physics import (
+    CartPole,
+    DoublePendulum,
+    InputDelay,
+    Linear,
+    Parameter,
+    Pendulum,
+    Signal,
+    System,
+    Trivial,
+)
+from physics.integrators import Integrator, euler, rk4, semi_implicit_euler
+from residuals import MLP
+
+ANGLE = (Signal("angle", "rad", angle=True), Signal("rate", "rad/s", rate_of="angle"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Towed(System):
+    """A pendulum on a pivot that is pulled sideways by a known acceleration a in still wind w."""
+
+    length: float = Parameter(0.5, "m", "positive")
+    drag: float = Parameter(0.3, "1/s", (0.0, 2.0))
+    states: tuple[Signal, ...] = ANGLE
+    inputs: tuple[Signal, ...] = (Signal("torque", "N·m/kg", -2.0, 2.0),)
+    exogenous: tuple[Signal, ...] = (Signal("pull", "m/s²"), Signal("wind", "rad/s"))
+
+    def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        pull = 9.81 * ca.sin(x[0]) + d[0] * ca.cos(x[0])
+        return ca.vertcat(x[1], u[0] - pull / p.length - p.drag * (x[1] - d[1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder(System):
+    """A mass on a spring, of which a sensor reads the position and the force in the spring."""
+
+    stiffness: float = Parameter(4.0, "N/m", "positive")
+    offset: float = Parameter(0.0, "m")
+    states: tuple[Signal, ...] = (
+        Signal("position", "m"),
+        Signal("velocity", "m/s", rate_of="position"),
+    )
+    inputs: tuple[Signal, ...] = (Signal("force", "N", -3.0, 3.0),)
+
+    @property
+    def outputs(self) -> tuple[Signal, ...]:
+        return (Signal("reading", "m"), Signal("load", "N"), Signal("effort", "N"))
+
+    def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        return ca.vertcat(x[1], u[0] - p.stiffness * x[0])
+
+    def output(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        return ca.vertcat(x[0] + p.offset, p.stiffness * x[0], u[0])
+
+
+SYSTEMS: Mapping[str, System] = {
+    "linear": Linear(
+        A=((0.0, 1.0, 0.0), (-2.0, -0.1, 0.5), (0.0, 0.0, -1.0)),
+        B=((0.0, 0.1), (1.0, 0.0), (0.0, 3.0)),
+        states=(Signal("q"), Signal("v", rate_of="q"), Signal("lag")),
+    ),
+    "cart": Linear(  # one state, one input
+        A=((-0.5,),), B=((2.0,),), states=(Signal("speed", "m/s", rate_of="position"),)
+    ),
+    "pendulum": Pendulum(),
+    "cartpole": CartPole(),
+    "double_pendulum": DoublePendulum(),
+    "acrobot": DoublePendulum.acrobot(),
+    "pendubot": DoublePendulum.pendubot(),
+    "delayed": InputDelay(system=CartPole(), steps=2),
+    "trivial": Trivial.like(CartPole()),
+    "towed": Towed(),
+    "encoder": Encoder(),
+    "delayed_towed": InputDelay(system=Towed(), steps=1),
+}
+RESIDUALS: Mapping[str, Callable[[int, int], nn.Module | None]] = {  # (nz, nr) ↦ residual
+    "physics": lambda nz, nr: None,
+    "mlp": lambda nz, nr: MLP((6, 5)),
+    "bounded": lambda nz, nr: MLP((6,), limit=0.7),
+    "relu": lambda nz, nr: MLP((6,), activation="relu"),
+    "silu": lambda nz, nr: MLP((5,), activation="silu", limit=[0.3 + i for i in range(nr)]),
+    "affine": lambda nz, nr: MLP(()),
+    "module": lambda nz, nr: nn.Sequential(nn.Linear(nz, 5), nn.GELU(), nn.Linear(5, nr)),
+}
+PLACEMENTS: Mapping[str, Callable[[System], Placement]] = {
+    **{placement.name: lambda _, p=placement: p for placement in placements.ALL},
+    "one_row": lambda system: placements.derivative.on(system.states[-1].name),
+}
+HOLDS: Mapping[str, bool] = {"stages": False, "held": True}
+STEPPINGS: Mapping[str, tuple[Integrator, int]] = {
+    "rk4": (rk4, 1),
+    "euler3": (euler, 3),
+    "semi2": (semi_implicit_euler, 2),
+}
+PLANNERS: Mapping[str, Callable[[OptimalControlProblem], Planner]] = {
+    "cem": lambda problem: CEM(problem, samples=30, elites=6, iterations=3),
+    "descent": lambda problem: GradientDescent(problem, iterations=8, starts=2),
+    "shooting": lambda problem: MultipleShooting(problem, iterations=60),
+}
+AXES = (SYSTEMS, RESIDUALS, PLACEMENTS, HOLDS, STEPPINGS, PLANNERS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a name from each table, and the model and planner that they make."""
+
+    system_name: str
+    residual_name: str
+    placement_name: str
+    hold_name: str
+    stepping_name: str
+    planner_name: str
+
+    def __str__(self) -> str:
+        return "-".join(vars(self)[f"{axis}_name"] for axis in self.axes)
+
+    axes = ("system", "residual", "placement", "hold", "stepping", "planner")
+
+    @property
+    def system(self) -> System:
+        return SYSTEMS[self.system_name]
+
+    @property
+    def placement(self) -> Placement:
+        return PLACEMENTS[self.placement_name](self.system)
+
+    @property
+    def recipe(self) -> nn.Module | None:
+        """A new residual without training."""
+        angles = sum(s.angle for s in self.system.states)
+        nz = len(self.system.states) + angles + self.system.nu + self.system.nd
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            return RESIDUALS[self.residual_name](nz, len(self.placement.signals(self.system)))
+
+    def build(self, residual: nn.Module | None) -> HybridModel:
+        integrator, substeps = STEPPINGS[self.stepping_name]
+        return HybridModel(
+            self.system,
+            residual,
+            dt=0.02,
+            placement=self.placement,
+            fit_parameters=tuple(self.system.parameters)[:2],
+            integrator=integrator,
+            substeps=substeps,
+            hold=HOLDS[self.hold_name],
+        )
+
+    @cached_property
+    def untrained(self) -> HybridModel:
+        return self.build(self.recipe)
+
+    @cached_property
+    def physics(self) -> HybridModel:
+        return self.build(None)
+
+    @cached_property
+    def trained(self) -> HybridModel:
+        """With random weights, scales and parameters."""
+        return trained(self.build(self.recipe))
+
+    def draw(self, *batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
+        """Random x (…, nx), u (…, nu), d (…, nd)."""
+        system, generator = self.system, torch.Generator().manual_seed(seed)
+        sizes = (system.nx, system.nu, system.nd)
+        return tuple(
+            torch.randn(*batch, size, generator=generator, dtype=torch.float64) for size in sizes
+        )
+
+    @cached_property
+    def problem(self) -> OptimalControlProblem:
+        """Four steps towards 0.3 of the first state."""
+        system = self.system
+        return OptimalControlProblem(
+            self.trained,
+            Quadratic(
+                system,
+                state={s.name: 1.0 for s in system.states},
+                input={s.name: 0.01 for s in system.inputs},
+                target={system.states[0].name: 0.3},
+            ),
+            horizon=4,
+            input_bounds=([-1.0] * system.nu, [2.0] * system.nu),
+        )
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """π of the problem: one row of exogenous signals."""
+        return np.linspace(-0.2, 0.3, self.system.nd)
+
+    @cached_property
+    def planner(self) -> Planner:
+        return PLANNERS[self.planner_name](self.problem)
+
+    def other_planner(self) -> Planner:
+        names = list(PLANNERS)
+        return PLANNERS[names[names.index(self.planner_name) - 1]](self.problem)
+
+
+def trained(model: HybridModel, seed: int = 0) -> HybridModel:
+    """The same model with weights, scales and parameters drawn at random, in place."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        model.theta.copy_(0.2 * torch.randn(model.theta.shape, generator=generator))
+        if model.residual is not None:
+            for weight in model.residual.parameters():
+                weight.copy_(0.4 * torch.randn(weight.shape, generator=generator))
+            nz, nr = model.residual.nz, model.residual.nr
+            mean, spread, scale = (torch.rand(n, generator=generator) for n in (nz, nz, nr))
+            model.residual.standardize(mean - 0.5, spread + 0.5, scale + 0.5)
+    return model
+
+
+def pairwise(axes: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Rows in which each pair of entries of two axes occurs; greedy, always the same."""
+    missing = {
+        ((i, a), (j, b)): None  # a dict keeps its order, a set does not
+        for (i, first), (j, second) in itertools.combinations(enumerate(axes), 2)
+        for a in first
+        for b in second
+    }
+    used: Counter[tuple[int, str]] = Counter()
+    rows = []
+    while missing:
+        row = dict(next(iter(missing)))
+        for i in sorted(set(range(len(axes))) - row.keys()):
+            row[i] = max(
+                axes[i],
+                key=lambda a, i=i: (len(_met(row | {i: a}) & missing.keys()), -used[i, a]),
+            )
+        used.update(row.items())
+        for pair in _met(row):
+            missing.pop(pair, None)
+        rows.append(tuple(row[i] for i in range(len(axes))))
+    return rows
+
+
+def _met(row: Mapping[int, str]) -> set[tuple[tuple[int, str], tuple[int, str]]]:
+    return set(itertools.combinations(sorted(row.items()), 2))
+
+
+@cache
+def pairs() -> list[Case]:
+    return [Case(*row) for row in pairwise([tuple(axis) for axis in AXES])]
+
+
+def product(planners: Mapping[str, object]) -> list[Case]:
+    return [Case(*row) for row in itertools.product(*AXES[:-1], planners)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    expression = metafunc.config.getoption("markexpr")
+    full = "slow" in expression and "not slow" not in expression
+    marks = [pytest.mark.slow] if full else []
+    # what no planner has a part in need not be run with each of them
+    for argument, planners in {"case": ("cem",), "planning": PLANNERS}.items():
+        if argument in metafunc.fixturenames:
+            rows = product(planners) if full else pairs()
+            cases = [pytest.param(case, id=str(case), marks=marks) for case in rows]
+            metafunc.parametrize(argument, cases)
+    if "system_name" in metafunc.fixturenames:
+        metafunc.parametrize("system_name", SYSTEMS)
+    if "stepping_name" in metafunc.fixturenames:
+        metafunc.parametrize("stepping_name", STEPPINGS)
+
+
+@pytest.fixture(autouse=True)
+def _forget(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Thousands of models do not fit into memory, a hundred do."""
+    yield
+    if request.node.get_closest_marker("slow"):
+        case = request.node.callspec.params.get("case") or request.node.callspec.params["planning"]
+        for name in ("untrained", "physics", "trained", "problem", "planner"):
+            vars(case).pop(name, None)
+
+
+@pytest.fixture
+def zoo() -> SimpleNamespace:
+    """The tables themselves, for laws about them."""
+    return SimpleNamespace(
+        systems=SYSTEMS, steppings=STEPPINGS, axes=AXES, pairwise=pairwise, trained=trained
+    )

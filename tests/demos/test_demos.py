@@ -1,0 +1,22 @@
+"""Every demo runs, from its own file, in its short version."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+DEMOS = Path(__file__).resolve().parents[2] / "demos"
+WITHOUT_DATA = [p for p in sorted(DEMOS.glob("*.py")) if p.name != "real_double_pendulum.py"]
+
+
+@pytest.mark.parametrize("path", WITHOUT_DATA, ids=lambda p: p.stem)
+def test_a_demo_runs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(quick=True)
+    assert capsys.readouterr().out.strip()
