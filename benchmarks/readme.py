@@ -1,15 +1,22 @@
-"""Write the measured figures into the README: `python -m benchmarks.readme`."""
+"""Write figures, the demo's output and its picture into the README.
+
+python -m benchmarks.spine --json benchmarks/results/spine.json
+python -m benchmarks.readme runs/spine/single
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from hybridmodel.cli.demo import results
+from hybridmodel.demo.record import read_summary
 from hybridmodel.files import write_atomically
+from hybridmodel.report import write_picture
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -34,9 +41,9 @@ def figures() -> str:
     return "\n\n".join(parts)
 
 
-def demo() -> str:
-    """The table that the cart-pole demonstration prints."""
-    summary = json.loads((RESULTS / "cartpole-summary.json").read_text(encoding="utf-8"))
+def demo(run: Path) -> str:
+    """The table that a demonstration prints."""
+    summary = read_summary(run)
     console = Console(width=100, record=True, quiet=True)
     console.print(results(summary))
     table = console.export_text()
@@ -48,14 +55,15 @@ def demo() -> str:
     return "\n".join(["```text", *filter(None, lines), "```"])
 
 
-def main() -> None:
+def main(run: Path) -> None:
+    write_picture(run, ROOT / "docs" / "cartpole.webp")
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
-    for name, content in (("figures", figures()), ("demo", demo())):
+    for name, content in (("figures", figures()), ("demo", demo(run))):
         block = f"<!-- {name} -->\n{content}\n<!-- /{name} -->"
         text = re.sub(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _: block, text, flags=re.S)  # noqa: B023
     write_atomically(path, text.encode())
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

@@ -1,6 +1,6 @@
 """The figures of the whole story: agreement, parity, oracles, prediction, control, time.
 
-    python -m benchmarks.spine [--quick] [--seeds 10] [--data DIR] --json FILE
+python -m benchmarks.spine [--quick] [--seeds 10] [--data DIR] --json FILE
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import itertools
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,7 +92,9 @@ def parity(quick: bool) -> Iterator[Row]:
         plant = envs.make(system, dt=0.04)
         gap = float(envs.acceleration_gap(plant, count=count).max())
         plant.close()
-        yield Row(f"{name}: engine's acceleration against System, {count} states", gap, "", "≤ 1e-8")
+        yield Row(
+            f"{name}: engine's acceleration against System, {count} states", gap, "", "≤ 1e-8"
+        )
         errors = []
         x0 = np.where([s.angle for s in system.states], 0.5, 0.0)
         u = np.full((25, system.nu), 0.03 * system.inputs[0].high)
@@ -162,9 +163,7 @@ def story(quick: bool, seeds: int, folder: Path) -> Iterator[Row]:
     by_seed = list(summary["seeds"].values())
     n = len(by_seed)
     for row, bar in {"physics": "≤ 0.2", "network": "≤ 0.5", "identified": "≤ 0.6"}.items():
-        ratios = [
-            s["prediction"]["hybrid"]["50"] / s["prediction"][row]["50"] for s in by_seed
-        ]
+        ratios = [s["prediction"]["hybrid"]["50"] / s["prediction"][row]["50"] for s in by_seed]
         yield Row(
             f"prediction at 50 steps, hybrid / {row}",
             float(np.median(ratios)),
@@ -198,8 +197,12 @@ def same_bits(quick: bool) -> Iterator[Row]:
     """Fit, plan and closed loop of one seed in two fresh processes."""
     command = [sys.executable, "-m", "benchmarks.spine", "--digest"]
     digests = {subprocess.run(command, capture_output=True, check=True).stdout for _ in range(2)}
-    yield Row("different results of fit, plan and loop in two fresh processes", len(digests) - 1,
-              "", "= 0")
+    yield Row(
+        "different results of fit, plan and loop in two fresh processes",
+        len(digests) - 1,
+        "",
+        "= 0",
+    )
 
 
 def digest() -> str:
@@ -255,6 +258,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--data", type=Path, help="folder of measured double-pendulum logs")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--runs", type=Path, default=Path("runs/spine"), help="run folders")
     parser.add_argument("--digest", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.digest:
@@ -263,14 +267,18 @@ def main() -> int:
     torch.set_num_threads(1)
     quick = options.quick
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder:
-        parts = [agreement(quick), parity(quick), oracle(quick), same_bits(quick)]
-        parts.append(story(quick, options.seeds, Path(folder)))
-        if options.data is not None:
-            parts.append(hardware(options.data, quick))
-        for row in itertools.chain(*parts):
-            rows.append(row)
-            print(f"{row.figure}: {row.value:.4g} {row.unit} {row.bar}", flush=True)
+    parts = [
+        story(quick, options.seeds, options.runs),
+        agreement(quick),
+        parity(quick),
+        oracle(quick),
+        same_bits(quick),
+    ]
+    if options.data is not None:
+        parts.append(hardware(options.data, quick))
+    for row in itertools.chain(*parts):
+        rows.append(row)
+        print(f"{row.figure}: {row.value:.4g} {row.unit} {row.bar}", flush=True)
     return 0 if publish("spine", rows, options.json) else 1
 
 

@@ -1,6 +1,6 @@
 """From a log to a plan in forty lines: a pendulum with dry friction that the physics ignores.
 
-    python demos/first_model.py
+python demos/first_model.py
 """
 
 from __future__ import annotations

@@ -42,10 +42,10 @@ class Recipe:
     hidden: tuple[int, ...] = (32, 32)
     hold: bool = True
     horizons: tuple[int, ...] = (1, 5, 20)
-    epochs: tuple[int, ...] = (20, 30, 40)
-    rate: float = 5e-3
+    epochs: tuple[int, ...] = (20, 40, 90)
+    rate: float = 1e-2
     residual_penalty: float = 1e-4
-    sweep: tuple[float, ...] = (2e-3, 5e-3, 1e-2)
+    sweep: tuple[float, ...] = (5e-3, 1e-2, 2e-2)
     stride: int = 1
     starts: int = 5
     substeps: int = 1

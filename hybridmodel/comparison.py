@@ -1,7 +1,7 @@
 """Do two sets of runs differ? One test, chosen by what the runs have in common.
 
-    paired     the same seeds: exact sign-flip permutation test on the differences
-    unpaired   other seeds: Mann–Whitney U
+paired     the same seeds: exact sign-flip permutation test on the differences
+unpaired   other seeds: Mann–Whitney U
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Costs, written once in CasADi and used by every planner. Reward is −cost.
 
-    ℓ(x, u, k, π) stage cost,  V(x, π) terminal cost,  π problem parameters of that step
+ℓ(x, u, k, π) stage cost,  V(x, π) terminal cost,  π problem parameters of that step
 """
 
 from __future__ import annotations

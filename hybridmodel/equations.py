@@ -125,9 +125,7 @@ def default_features(system: System) -> tuple[str, ...]:
     return tuple(s.name for s in (*system.states, *system.inputs, *system.exogenous))
 
 
-def _features(
-    system: System, chosen: tuple[str, ...], x: ca.SX, u: ca.SX, d: ca.SX
-) -> ca.SX:
+def _features(system: System, chosen: tuple[str, ...], x: ca.SX, u: ca.SX, d: ca.SX) -> ca.SX:
     """z: the chosen signals, an angle as its sine and cosine."""
     signals = (*system.states, *system.memory, *system.inputs, *system.exogenous)
     values = dict(zip((s.name for s in signals), ca.vertsplit(ca.vertcat(x, u, d)), strict=True))

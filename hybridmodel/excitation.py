@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hybridmodel.data.trajectory import Array
 from hybridmodel.collection import Policy
+from hybridmodel.data.trajectory import Array
 from physics import Signal
 
 

@@ -18,11 +18,11 @@ import casadi as ca
 import torch
 from torch import Tensor, nn
 
+from hybridmodel.casadi_to_torch import to_torch
 from hybridmodel.equations import Equations, Scheme, build, default_features, step
 from hybridmodel.network import pack_weights
 from hybridmodel.placement import Placement, acceleration
 from hybridmodel.torch_to_casadi import Weights, to_casadi
-from hybridmodel.casadi_to_torch import to_torch
 from physics import System
 from physics.integrators import Integrator, rk4
 from residuals import Gated, Residual
@@ -133,7 +133,9 @@ class HybridModel(nn.Module):
     def residual_features(self, x: Tensor, u: Tensor, d: Tensor | None = None) -> Tensor:
         """z (…, nz), what the network sees at (x, u, d)."""
         x, u, d = self._checked(x, u, d)
-        return self.torch_equations.features(x, self.torch_equations.applied(x, u, self.physical()), d)
+        return self.torch_equations.features(
+            x, self.torch_equations.applied(x, u, self.physical()), d
+        )
 
     def initial_state(self, x0: Tensor, past_u: Tensor | None = None) -> Tensor:
         """x (…, nx) with memory, from the continuous state and the past inputs (…, n, nu).
@@ -148,9 +150,7 @@ class HybridModel(nn.Module):
         recent = past_u[..., past_u.shape[-2] - n :, :]
         return self.torch_equations.initial(x0, recent.flatten(-2))
 
-    def linearize(
-        self, x: Tensor, u: Tensor, d: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def linearize(self, x: Tensor, u: Tensor, d: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """A (…, nx, nx) = ∂F/∂x and B (…, nx, nu) = ∂F/∂u at (x, u, d)."""
         x, u, d = self._checked(x, u, d)
         batch = torch.broadcast_shapes(*(v.shape[:-1] for v in (x, u, d)))
@@ -173,7 +173,9 @@ class HybridModel(nn.Module):
 
     def weights(self):
         """The network's numbers w (nw,) for Functions with weights as parameters."""
-        return pack_weights(self.residual) if self.residual is not None else ca.DM(0, 1).full()[:, 0]
+        return (
+            pack_weights(self.residual) if self.residual is not None else ca.DM(0, 1).full()[:, 0]
+        )
 
     def ode_function(self, *, weights: Weights = "baked") -> ca.Function:
         """ẋ = f(x, u, p, d[, w]) with the residual inside.
@@ -214,9 +216,7 @@ class HybridModel(nn.Module):
         if w is not None:
             names, inputs = [*names, "w"], [*inputs, w]
         velocity = ca.DM(self.velocity.cpu().numpy())
-        x_next = step(
-            self.equations, network, self.scheme, x, u, p, d, dt=h, velocity=velocity
-        )
+        x_next = step(self.equations, network, self.scheme, x, u, p, d, dt=h, velocity=velocity)
         return ca.Function("step_", inputs, [x_next], names, ["x_next"])
 
     def parameter_values(self) -> dict[str, float]:
@@ -281,9 +281,7 @@ class HybridModel(nn.Module):
             if holds:
                 raise ValueError(f"{what} is refused: {reason}, so dt belongs to the model")
 
-    def _checked(
-        self, x: Tensor, u: Tensor, d: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _checked(self, x: Tensor, u: Tensor, d: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         if d is None:
             if self.system.nd:
                 names = [s.name for s in self.system.exogenous]

@@ -89,6 +89,6 @@ class Placement:
 
 acceleration = Placement("acceleration", _acceleration_rows, on_derivative=_plus)
 derivative = Placement("derivative", _states, on_derivative=_plus)
-input = Placement("input", _inputs, on_input=_plus)  # noqa: A001 - the field's word for it
+input = Placement("input", _inputs, on_input=_plus)
 next_state = Placement("next_state", _states, on_next=_plus)
 ALL = (acceleration, derivative, input, next_state)

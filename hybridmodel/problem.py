@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybridmodel.casadi_to_torch import to_torch
 from hybridmodel.costs import Cost
 from hybridmodel.model import HybridModel
-from hybridmodel.casadi_to_torch import to_torch
 from physics import Signal
 
 Bounds = tuple[Sequence[float], Sequence[float]]

@@ -25,9 +25,7 @@ _ACTIVATIONS: dict[str, Callable[[ca.MX, float], ca.MX]] = {
     "elu": lambda x, a: ca.if_else(x <= 0, a * ca.expm1(ca.fmin(x, 1)), x),
     "silu": lambda x, _: x * (1 + ca.tanh(x / 2)) / 2,
     "gelu": lambda x, _: x * (1 + ca.erf(x / 2**0.5)) / 2,
-    "gelu_tanh": lambda x, _: (
-        x * (1 + ca.tanh((2 / ca.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2
-    ),
+    "gelu_tanh": lambda x, _: x * (1 + ca.tanh((2 / ca.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2,
     # log(1 + eˣ) without overflow; torch switches to x above a = 20, a difference of e⁻²⁰
     "softplus": lambda x, a: ca.if_else(x <= a, ca.log1p(ca.exp(ca.fmin(x, a + 1))), x),
 }
@@ -73,7 +71,9 @@ def _apply(layer: Layer, x: ca.MX, number: Callable[[Tensor], ca.MX | ca.DM]) ->
     match layer:
         case Affine(weight, bias):
             if weight.shape[1] != x.shape[0]:
-                raise ValueError(f"a layer takes {weight.shape[1]} features, it is given {x.shape[0]}")
+                raise ValueError(
+                    f"a layer takes {weight.shape[1]} features, it is given {x.shape[0]}"
+                )
             y = number(weight) @ x
             return y if bias is None else y + number(bias)
         case Scale(scale, shift):

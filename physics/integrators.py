@@ -1,6 +1,6 @@
 """Explicit one-step methods, written once for CasADi expressions and torch tensors.
 
-    x⁺ = advance(f, x, h, v)      f: x ↦ ẋ,  h step [s],  v: 1 on velocity rows, 0 elsewhere
+x⁺ = advance(f, x, h, v)      f: x ↦ ẋ,  h step [s],  v: 1 on velocity rows, 0 elsewhere
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The one noun of this package: a Residual, r_θ(z), a torch module that starts at exactly zero.
 
-    z  features  (…, nz)      r  correction  (…, nr)      … any leading batch dims
+z  features  (…, nz)      r  correction  (…, nr)      … any leading batch dims
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ class Gated(Residual):
             try:
                 shape = tuple(self.module(torch.zeros(2, nz, dtype=torch.float64)).shape)
             except RuntimeError as error:
-                raise ValueError(f"residual: the module takes no (2, {nz}) input: {error}") from None
+                raise ValueError(
+                    f"residual: the module takes no (2, {nz}) input: {error}"
+                ) from None
         if shape != (2, nr):
             raise ValueError(f"residual: wanted a map (2, {nz}) → (2, {nr}), got shape {shape}")
 

@@ -49,9 +49,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; errors are one line on stderr."""
     debug = "--debug" in arguments
     try:
-        code = app(
-            [a for a in arguments if a != "--debug"], exit_on_error=False, print_error=False
-        )
+        code = app([a for a in arguments if a != "--debug"], exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
         _say(str(error))
         return BAD_INPUT

@@ -109,7 +109,9 @@ def fit(
         def progress(row: Mapping[str, float]) -> None:
             metrics.write(json.dumps(dict(row)) + "\n")
             metrics.flush()
-            news = f"H = {row['horizon']:.0f}  error {row['best']:.4f}, physics {row['physics']:.4f}"
+            news = (
+                f"H = {row['horizon']:.0f}  error {row['best']:.4f}, physics {row['physics']:.4f}"
+            )
             bar.update(line, advance=1, news=news)
 
         if residual is None:

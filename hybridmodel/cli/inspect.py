@@ -58,7 +58,9 @@ def _inspect_log(path: Path, name: str | None, dt: float | None) -> int:
             table.add_row(label, known.unit if known else "", *(f"{v:.4g}" for v in numbers))
     console.print(table)
     for key, value in data[0].context.items():
-        console.print(f"context {key}: {value:.6g}" + (" in the first log" if len(data) > 1 else ""))
+        console.print(
+            f"context {key}: {value:.6g}" + (" in the first log" if len(data) > 1 else "")
+        )
     return OK
 
 
@@ -68,7 +70,9 @@ def _inspect_model(path: Path) -> int:
     about = describe(path)
     console = Console()
     residual = about["residual"]
-    network = "none (physics alone)" if residual is None else residual["module"] or residual["class"]
+    network = (
+        "none (physics alone)" if residual is None else residual["module"] or residual["class"]
+    )
     rows = {
         "system": about["system"]["class"],
         "residual": network,

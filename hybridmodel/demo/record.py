@@ -313,4 +313,3 @@ def _read_run(path: Path) -> Run:
         return Run(log, float(a["cost"]), bool(a["success"]), plans, events)
     except (OSError, KeyError, ValueError, EOFError) as error:
         raise ValueError(f"{path} is no closed loop of a demonstration: {error}") from None
-

@@ -67,9 +67,9 @@ class Control:
     every: int = 4
     samples: int = 300
     elites: int = 30
-    iterations: int = 4
+    iterations: int = 5
     knots: int = 12
-    shooting_iterations: int = 40
+    shooting_iterations: int = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +101,14 @@ class Task:
         return replace(
             self,
             logging=replace(self.logging, excited=8, attempts=4, held_out=3),
-            recipe=replace(
-                self.recipe, epochs=(8, 12, 24), rate=1e-2, sweep=(1e-2,), starts=1
-            ),
+            recipe=replace(self.recipe, epochs=(8, 12, 24), sweep=(1e-2,), starts=1),
             control=replace(
                 self.control,
                 seconds=2.8,
                 hold_seconds=0.4,
                 samples=200,
                 elites=20,
+                iterations=4,
                 every=self.control.every + 2,
             ),
         )

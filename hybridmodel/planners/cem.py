@@ -66,7 +66,7 @@ class CEM(Planner):
         # knots nearest to given inputs; torch.linalg.lstsq gives other bits for other addresses
         self.projection = torch.as_tensor(np.linalg.pinv(self.basis.numpy()))
 
-    def _search(self, task: Task) -> Candidate:
+    def search(self, task: Task) -> Candidate:
         problem = self.problem
         low, high = (torch.as_tensor(b) for b in (problem.input_low, problem.input_high))
         half = (high - low) / 2

@@ -1,13 +1,12 @@
 """Gradient descent through the torch rollout, several starts in one batch.
 
-    u ← Π(u − α_t · Adam(∇_u J(x0, u))),   Π the projection on the input bounds
+u ← Π(u − α_t · Adam(∇_u J(x0, u))),   Π the projection on the input bounds
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 
 from hybridmodel.planners.planner import Candidate, Planner, Status, Task
@@ -48,7 +47,7 @@ class GradientDescent(Planner):
         self.starts, self.spread, self.tolerance = starts, spread, tolerance
         self.penalty = penalty
 
-    def _search(self, task: Task) -> Candidate:
+    def search(self, task: Task) -> Candidate:
         problem = self.problem
         low, high = (torch.as_tensor(b) for b in (problem.input_low, problem.input_high))
         half = torch.where(torch.isfinite(high - low), (high - low) / 2, 1.0)

@@ -9,14 +9,18 @@ reference needs no rebuild.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import casadi as ca
 import numpy as np
 
+from hybridmodel.planners.cem import CEM
 from hybridmodel.planners.planner import FEASIBLE, Candidate, Plan, Planner, Status, Task
 from hybridmodel.problem import OptimalControlProblem
 
+_SHORTFALL = 2.0  # a result this many times the promised cost above it is another optimum
+_KNOTS = 12  # of the sampling search
 _STATUS = {
     "Solve_Succeeded": Status.CONVERGED,
     "Solved_To_Acceptable_Level": Status.CONVERGED,
@@ -34,12 +38,14 @@ class MultipleShooting(Planner):
     iterations       most IPOPT iterations
     tolerance        of IPOPT's scaled optimality error
     warm_barrier     barrier parameter to start from with a warm start (cold: IPOPT's 0.1)
+    samples          of the search that follows where all else fails; 0 for none
 
     A warm start with this planner's own multipliers starts primal and dual, any other plan
-    primal only. Where that does not converge, IPOPT starts again from the same guess with its
-    usual barrier, then from x₀ at rest; the cheapest feasible result is returned, which is the
-    guess itself where nothing better was found.
-    Raises ValueError naming the argument.
+    primal only. Where that does not converge, or to a much worse optimum than the guess had
+    promised, IPOPT starts again: from the same guess with its usual barrier, from x₀ at rest,
+    and from the best of a small sampling search (learned dead zones and stiction leave flat
+    regions that Newton steps do not cross). The cheapest feasible result is returned, which is
+    the guess itself where nothing better was found. Raises ValueError naming the argument.
     """
 
     def __init__(
@@ -49,12 +55,22 @@ class MultipleShooting(Planner):
         iterations: int = 200,
         tolerance: float = 1e-6,
         warm_barrier: float = 1e-3,
+        samples: int = 200,
     ) -> None:
         if iterations < 1:
             raise ValueError(f"iterations must be at least 1, got {iterations}")
         if not tolerance > 0:
             raise ValueError(f"tolerance must be positive, got {tolerance}")
+        if samples and samples < 20:
+            raise ValueError(f"samples must be 0 or at least 20, got {samples}")
         self.problem = problem
+        bounded = np.isfinite(problem.input_low).all() and np.isfinite(problem.input_high).all()
+        self._sampler = None
+        if samples and bounded:
+            knots = _KNOTS if problem.horizon > _KNOTS else None
+            self._sampler = CEM(
+                problem, samples=samples, elites=samples // 10, iterations=4, knots=knots
+            )
         H, model, system = problem.horizon, problem.model, problem.model.system
         step = model.step_function(weights="parameters")
         X, U = ca.MX.sym("X", system.nx, H + 1), ca.MX.sym("U", system.nu, H)
@@ -105,32 +121,43 @@ class MultipleShooting(Planner):
         self._clock = _Clock(nlp["x"].numel(), len(self._g_low), nlp["p"].numel())
         options["iteration_callback"] = self._clock
         self._cold = ca.nlpsol("cold", "ipopt", nlp, options)
-        self._warm = ca.nlpsol(
-            "warm", "ipopt", nlp, options | {"ipopt": options["ipopt"] | warm}
-        )
+        self._warm = ca.nlpsol("warm", "ipopt", nlp, options | {"ipopt": options["ipopt"] | warm})
 
-    def _search(self, task: Task) -> Candidate:
+    def search(self, task: Task) -> Candidate:
+        found: list[tuple[tuple[bool, float], Candidate]] = []
+        iterations, promised = 0, np.inf
+        if task.guess is not None:
+            found = [self._ranked(Candidate(task.guess.u, Status.BUDGET, 0), task)]
+            if np.isfinite(task.guess.cost):
+                promised = task.guess.cost + _SHORTFALL * abs(task.guess.cost)
+        for solver, guess in self._attempts(task):
+            candidate = self._solve(solver, guess, task)
+            iterations += candidate.iterations
+            found.append(self._ranked(candidate, task))
+            (infeasible, cost), best = min(found, key=lambda pair: pair[0])
+            done = best.status is Status.CONVERGED and not infeasible and cost <= promised
+            if (done and best is candidate) or task.expired():
+                break
+        return replace(min(found, key=lambda pair: pair[0])[1], iterations=iterations)
+
+    def _attempts(self, task: Task) -> Iterator[tuple[ca.Function, Plan]]:
+        """Solver and starting point of each attempt, made when it is needed."""
         H, system = self.problem.horizon, self.problem.model.system
-        still = Plan(
+        rest = Plan(
             u=np.zeros((H, system.nu)),
             x=np.tile(task.x0, (H + 1, 1)),
             cost=np.nan,
             status=Status.BUDGET,
         )
-        attempts = [(self._cold, still)]
-        found: list[tuple[tuple[bool, float], Candidate]] = []
-        iterations = 0
         if task.guess is not None:
-            attempts = [(self._warm, task.guess), (self._cold, task.guess), *attempts]
-            found = [self._ranked(Candidate(task.guess.u, Status.BUDGET, 0), task)]
-        for solver, guess in attempts:
-            candidate = self._solve(solver, guess, task)
-            iterations += candidate.iterations
-            found.append(self._ranked(candidate, task))
-            best = min(found, key=lambda pair: pair[0])[1]
-            if (best is candidate and best.status is Status.CONVERGED) or task.expired():
-                break
-        return replace(best, iterations=iterations)
+            yield self._warm, task.guess
+            yield self._cold, task.guess
+        yield self._cold, rest
+        if self._sampler is not None:
+            u = self._sampler.search(task).u
+            _, x, _ = self.problem.evaluate(task.x0, u, task.pi)
+            if np.isfinite(x).all():
+                yield self._cold, replace(rest, u=u, x=x)
 
     def _ranked(self, found: Candidate, task: Task) -> tuple[tuple[bool, float], Candidate]:
         """How good inputs are under the model: feasible ones first, then by cost."""

@@ -79,9 +79,11 @@ class Plan:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         gains = {} if self.gains is None else {"gains": self.gains}
-        return {"u": self.u, "x": self.x, "cost": np.array(self.cost)} | gains | {
-            f"multiplier {name}": rows for name, rows in self.multipliers.items()
-        }
+        return (
+            {"u": self.u, "x": self.x, "cost": np.array(self.cost)}
+            | gains
+            | {f"multiplier {name}": rows for name, rows in self.multipliers.items()}
+        )
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Planner(ABC):
     problem: OptimalControlProblem
 
     @abstractmethod
-    def _search(self, task: Task) -> Candidate:
+    def search(self, task: Task) -> Candidate:
         """The algorithm itself."""
 
     def plan(
@@ -169,7 +171,7 @@ class Planner(ABC):
         )
         if deadline is not None and not deadline > 0:
             raise ValueError(f"deadline must be a positive number of seconds, got {deadline}")
-        found = self._search(task)
+        found = self.search(task)
         return self._checked(found, task)
 
     def _fitting(self, plan: Plan) -> Plan | None:

@@ -39,7 +39,7 @@ class Scripted(Planner):
     def __init__(self, problem: OptimalControlProblem, script=()) -> None:
         self.problem, self.script, self.asked = problem, list(script), []
 
-    def _search(self, task) -> Candidate:
+    def search(self, task) -> Candidate:
         u = 1 + 0.1 * np.arange(H)[:, None]
         return Candidate(u=u, status=Status.BUDGET, iterations=1)
 

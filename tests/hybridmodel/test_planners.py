@@ -174,7 +174,7 @@ class Counted(Planner):
     def __init__(self, planner: Planner) -> None:
         self.problem, self.planner, self.looks = planner.problem, planner, 0
 
-    def _search(self, task):
+    def search(self, task):
         counter = self
 
         class Late(type(task)):
@@ -183,7 +183,7 @@ class Counted(Planner):
                 return super().expired()
 
         late = Late(**{f.name: getattr(task, f.name) for f in dataclasses.fields(task)})
-        return self.planner._search(late)
+        return self.planner.search(late)
 
 
 @each
