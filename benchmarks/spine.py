@@ -228,12 +228,14 @@ def hardware(data: Path, quick: bool) -> Iterator[Row]:
     """The measured double pendulum, by its own demo script."""
     path = Path(__file__).parents[1] / "demos" / "real_double_pendulum.py"
     spec = importlib.util.spec_from_file_location("real_double_pendulum", path)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
     demo = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = demo
     spec.loader.exec_module(demo)
     for row in demo.rows(data, quick=quick):
-        yield Row(**{k: v for k, v in row.items() if k != "holds"})
+        bar = "" if row["bar"] is None else f"≤ {row['bar']!r}"
+        yield Row(f"real double pendulum, {row['figure']}", row["value"], row["unit"], bar)
 
 
 _DEMO = [sys.executable, "-m", "hybridmodel", "demo"]

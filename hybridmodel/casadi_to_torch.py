@@ -177,7 +177,8 @@ class TorchFunction(nn.Module):
                     floats.add(len(values))
                 call = _ARITHMETIC.get(name) or _FUNCTIONS[name]
                 register[out[0]] = len(values)
-                self._program.append((call, len(values), *sources, None)[:4])
+                first, second = sources[0], sources[1] if len(sources) > 1 else None
+                self._program.append((call, len(values), first, second))
                 values.append(None)
             else:
                 raise ValueError(

@@ -220,7 +220,7 @@ def _from_json(path: str | Path, value: Any, given: Any, whole: str) -> Any:
 
 
 def _system(
-    path: str | Path, description: dict[str, Any], given: System | None, whole: str | None = None
+    path: str | Path, description: dict[str, Any], given: System | None, whole: str = ""
 ) -> System:
     """The described system; `whole` is the class of the one that it is a field of."""
     name = description["class"]

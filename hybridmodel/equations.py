@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any
 
 import casadi as ca
@@ -29,13 +28,13 @@ from physics.integrators import Integrator
 class Equations:
     """Every analytic piece of a model: casadi.Functions, or their torch forms (`map`)."""
 
-    constrain: Callable[..., Any]  # ϑ ↦ p
-    initial: Callable[..., Any]  # (x without memory, past u flattened) ↦ x
-    applied: Callable[..., Any]
-    features: Callable[..., Any]
-    derivative: Callable[..., Any]
-    finish: Callable[..., Any]
-    output: Callable[..., Any]
+    constrain: Any  # ϑ ↦ p
+    initial: Any  # (x without memory, past u flattened) ↦ x
+    applied: Any
+    features: Any
+    derivative: Any
+    finish: Any
+    output: Any
 
     def map(self, transform: Callable[[ca.Function], Any]) -> Equations:
         return Equations(**{f.name: transform(getattr(self, f.name)) for f in fields(self)})
@@ -64,12 +63,11 @@ def build(
     flow, memory, names = x[:n, :], x[n:, :], system.namespace(declared, p)
 
     r = ca.SX.sym("r", len(placement.signals(system)) if placement else 0)
-    acting, correct, move = u, lambda xdot: xdot, lambda x_next: x_next
+    acting, after = u, flow
+    over_states = placement.spread(system, states, r) if placement else r
     if placement is not None:
-        over_states = placement.spread(system, states, r)
         acting = placement.on_input(u, placement.spread(system, system.inputs, r))
-        correct = partial(placement.on_derivative, r=over_states)
-        move = partial(placement.on_next, r=over_states)
+        after = placement.on_next(flow, over_states)
     in_ode = {"r": r} if placement and not placement.once_a_step else {}
     in_step = {"r": r} if placement and placement.once_a_step else {}
 
@@ -78,6 +76,8 @@ def build(
         raise ValueError(
             f"{type(system).__name__}.dynamics must return {n} rows, one a state; got {xdot.shape}"
         )
+    if placement is not None:
+        xdot = placement.on_derivative(xdot, over_states)
     y = ca.SX(system.output(flow, u, names, d))
     if y.shape != (system.ny, 1):
         raise ValueError(
@@ -109,12 +109,12 @@ def build(
         ),
         features=function("features", {"x": x, "u": u, "d": d}, seen),
         derivative=function(
-            "derivative", {"x": x, "u": u, "p": p, "d": d} | in_ode, ca.vertcat(correct(xdot), idle)
+            "derivative", {"x": x, "u": u, "p": p, "d": d} | in_ode, ca.vertcat(xdot, idle)
         ),
         finish=function(
             "finish",
             {"x": x, "before": before, "u": u, "p": p} | in_step,
-            ca.vertcat(move(flow), advanced),
+            ca.vertcat(after, advanced),
         ),
         output=function("output", {"x": x, "u": u, "p": p, "d": d}, y),
     )

@@ -57,7 +57,7 @@ def evaluate(
             predicted = model.rollout(windows.x0, windows.u, windows.d)
             truth, against, signals = windows.x, "x", system.states
             predicted = predicted[..., : truth.shape[-1]]
-            logged = np.concatenate([t.x for t in data])
+            logged = np.concatenate([t.x for t in data if t.x is not None])
         else:
             predicted, truth = outputs(model, windows), windows.y
             against, signals = "y", system.outputs

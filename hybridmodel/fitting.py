@@ -302,7 +302,10 @@ def standardized(model: HybridModel, data: Dataset) -> HybridModel:
         return model.step_with(lambda z: r, held, windows.x0, u, p, d)[..., :n]
 
     with torch.no_grad():
-        nr = model.residual.nr
+        z = model.residual_features(windows.x0, u, d)
+        if model.residual(z).any():
+            return model  # trained: other scales would make it another function
+        nr = len(model.placement.signals(model.system))
         none = model.theta.new_zeros(len(windows), nr)
         spread = truth[:, 0].std(0).clamp(min=1e-12)
         error = (truth[:, 1] - ahead(none)) / spread  # (N, n)
@@ -316,9 +319,6 @@ def standardized(model: HybridModel, data: Dataset) -> HybridModel:
         wanted = (torch.linalg.pinv(gain) @ error[..., None])[..., 0]
         output_scale = wanted.square().mean(0).sqrt()
         output_scale = torch.where(output_scale > 0, output_scale, 1.0)
-        z = model.residual_features(windows.x0, u, d)
-        if model.residual(z).any():
-            return model  # other scales would make it another function
         deviation = z.std(0)
         model.residual.standardize(
             z.mean(0), torch.where(deviation > 1e-9, deviation, 1.0), output_scale

@@ -43,12 +43,8 @@ class CartPole(Mechanical):
 
     def mass_matrix(self, q: ca.SX, p: SimpleNamespace) -> ca.SX:
         coupling = p.pole_mass * p.pole_length * ca.cos(q[1])
-        return ca.blockcat(
-            [
-                [p.cart_mass + p.pole_mass, coupling],
-                [coupling, p.pole_inertia + p.pole_mass * p.pole_length**2],
-            ]
-        )
+        cart, pole = p.cart_mass + p.pole_mass, p.pole_inertia + p.pole_mass * p.pole_length**2
+        return ca.SX(ca.blockcat([[cart, coupling], [coupling, pole]]))
 
     def bias(self, q: ca.SX, v: ca.SX, p: SimpleNamespace) -> ca.SX:
         moment = p.pole_mass * p.pole_length * ca.sin(q[1])
@@ -58,4 +54,4 @@ class CartPole(Mechanical):
         )
 
     def input_map(self, q: ca.SX, p: SimpleNamespace) -> ca.SX:
-        return ca.vertcat(p.motor_gain, 0.0)
+        return ca.SX(ca.vertcat(p.motor_gain, 0.0))

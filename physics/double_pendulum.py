@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Self
+from typing import Any, Self
 
 import casadi as ca
 
@@ -22,8 +22,8 @@ class DoublePendulum(Mechanical):
 
         M₁₁ = I₁ + I₂ + m₁ r₁² + m₂ (l₁² + r₂² + 2 l₁ r₂ cos q₂)
         M₁₂ = I₂ + m₂ (r₂² + l₁ r₂ cos q₂),    M₂₂ = I₂ + m₂ r₂²
-        b₁  = −m₂ l₁ r₂ sin q₂ (2 q̇₁ + q̇₂) q̇₂ + (m₁ r₁ + m₂ l₁) g sin q₁ + m₂ r₂ g sin(q₁ + q₂) + d₁ q̇₁
-        b₂  =  m₂ l₁ r₂ sin q₂ q̇₁² + m₂ r₂ g sin(q₁ + q₂) + d₂ q̇₂
+        b₁  = −c (2 q̇₁ + q̇₂) q̇₂ + (m₁ r₁ + m₂ l₁) g sin q₁ + m₂ r₂ g sin(q₁ + q₂) + d₁ q̇₁
+        b₂  =  c q̇₁² + m₂ r₂ g sin(q₁ + q₂) + d₂ q̇₂,    c = m₂ l₁ r₂ sin q₂
 
     m masses [kg], l₁ length of link 1 [m], r joint to centre of mass [m], I inertias about the
     centres of mass [kg·m²], d viscous damping [N·m·s/rad], k motor gain [–].
@@ -57,12 +57,12 @@ class DoublePendulum(Mechanical):
             raise ValueError(f"inputs may be {known}, got {unknown[0]!r}")
 
     @classmethod
-    def acrobot(cls, **parameters: float) -> Self:
+    def acrobot(cls, **parameters: Any) -> Self:
         """Driven at the elbow alone."""
         return cls(inputs=(ELBOW,), **parameters)
 
     @classmethod
-    def pendubot(cls, **parameters: float) -> Self:
+    def pendubot(cls, **parameters: Any) -> Self:
         """Driven at the shoulder alone."""
         return cls(inputs=(SHOULDER,), **parameters)
 
@@ -70,9 +70,8 @@ class DoublePendulum(Mechanical):
         coupling = p.mass2 * p.length1 * p.center2 * ca.cos(q[1])
         link2 = p.inertia2 + p.mass2 * p.center2**2
         link1 = p.inertia1 + p.mass1 * p.center1**2 + p.mass2 * p.length1**2
-        return ca.blockcat(
-            [[link1 + link2 + 2 * coupling, link2 + coupling], [link2 + coupling, link2]]
-        )
+        M12 = link2 + coupling
+        return ca.SX(ca.blockcat([[link1 + link2 + 2 * coupling, M12], [M12, link2]]))
 
     def bias(self, q: ca.SX, v: ca.SX, p: SimpleNamespace) -> ca.SX:
         coriolis = p.mass2 * p.length1 * p.center2 * ca.sin(q[1])
@@ -88,4 +87,4 @@ class DoublePendulum(Mechanical):
         columns = ca.DM.zeros(2, self.nu)
         for column, signal in enumerate(self.inputs):
             columns[joint[signal.name], column] = 1
-        return p.motor_gain * columns
+        return ca.SX(p.motor_gain * columns)

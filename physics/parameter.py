@@ -43,7 +43,7 @@ class Parameter(float):
         self.unit, self.domain = unit, domain
         return self
 
-    def __getnewargs__(self) -> tuple[float, str, Domain]:
+    def __getnewargs__(self) -> tuple[float, str, Domain]:  # type: ignore[override]
         return float(self), self.unit, self.domain
 
     def __repr__(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,19 +56,18 @@ class MLP(Residual):
         generator = torch.Generator().manual_seed(self.seed)
         layers: list[nn.Module] = [Standardize(nz)]
         for n, m in itertools.pairwise((nz, *self.hidden)):
-            linear = nn.utils.skip_init(nn.Linear, n, m, dtype=torch.float64)
+            linear = _linear(n, m)
             with torch.no_grad():  # Glorot's uniform: keeps variances through tanh layers
                 bound = (6 / (n + m)) ** 0.5
                 linear.weight.uniform_(-bound, bound, generator=generator)
                 linear.bias.zero_()
             layers += [linear, ACTIVATIONS[self.activation]()]
-        last = nn.utils.skip_init(nn.Linear, (nz, *self.hidden)[-1], nr, dtype=torch.float64)
+        last = _linear((nz, *self.hidden)[-1], nr)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         layers += [last, Rescale(nr)]
         if self.limit is not None:
-            scalar = isinstance(self.limit, int | float)
-            limit = (float(self.limit),) * nr if scalar else self.limit
+            limit = (self.limit,) * nr if isinstance(self.limit, int | float) else self.limit
             if len(limit) != nr or not all(bound > 0 for bound in limit):
                 raise ValueError(f"limit must be positive, one number or {nr}, got {self.limit}")
             layers.append(Limit(limit))
@@ -83,7 +82,8 @@ class MLP(Residual):
                 f"residual maps {self.nz} features to {self.nr} outputs; "
                 f"features and placement want {nz} → {nr}"
             )
-        fresh = type(self)(**(self.config() | {"nz": nz, "nr": nr}))
+        config: dict[str, Any] = self.config() | {"nz": nz, "nr": nr}
+        fresh = type(self)(**config)
         if self.nz is not None:
             fresh.load_state_dict(self.state_dict())
         return fresh
@@ -105,3 +105,8 @@ class MLP(Residual):
             "nz": self.nz,
             "nr": self.nr,
         }
+
+
+def _linear(n: int, m: int) -> nn.Linear:
+    """A layer without values: torch would draw them from its global generator."""
+    return cast(nn.Linear, nn.utils.skip_init(nn.Linear, n, m, dtype=torch.float64))

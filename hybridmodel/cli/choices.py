@@ -57,11 +57,11 @@ def hidden_effects(path: Path | None) -> HiddenEffects:
     except ValueError as error:
         raise ValueError(f"--hidden {path}: is no JSON: {error}") from None
     known = [f.name for f in dataclasses.fields(HiddenEffects)]
-    if not isinstance(fields, dict) or (unknown := set(fields) - set(known)):
-        wrong = f"{sorted(unknown)}" if isinstance(fields, dict) else type(fields).__name__
+    if not isinstance(fields, dict) or not set(fields) <= set(known):
+        wrong = sorted(set(fields) - set(known)) if isinstance(fields, dict) else fields
         raise ValueError(f"--hidden {path}: wants an object with keys of {known}, got {wrong}")
-    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return HiddenEffects(**tuples)
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return HiddenEffects(**values)
 
 
 def read_logs(paths: tuple[Path, ...], system: System | None, dt: float | None) -> Dataset:

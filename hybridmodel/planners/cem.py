@@ -82,7 +82,7 @@ class CEM(Planner):
             deviation = (self.warm_spread * half).expand(knots, -1)
             chosen = [mean[None]]
         best, best_cost, iteration = None, float("inf"), 0
-        for iteration in range(1, self.iterations + 1):
+        for iteration in range(1, self.iterations + 1):  # noqa: B007 - told afterwards
             drawn = torch.randn(
                 self.samples, knots, len(half), generator=generator, dtype=mean.dtype
             )

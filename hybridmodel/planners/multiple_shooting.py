@@ -234,7 +234,7 @@ class _Clock(ca.Callback):
     def get_sparsity_in(self, i: int) -> ca.Sparsity:
         return ca.Sparsity.dense(self.sizes[ca.nlpsol_out(i)], 1)
 
-    def eval(self, arg: list[ca.DM]) -> list[int]:
+    def eval(self, arg: list[ca.DM]) -> list[int]:  # type: ignore[override]
         return [int(self.task is not None and self.task.expired())]
 
 

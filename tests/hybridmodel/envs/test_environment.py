@@ -125,7 +125,7 @@ def test_episodes_end_by_count_or_at_the_bounds():
     plant.reset(seed=0)
     ends = [plant.step(np.zeros(1))[2:4] for _ in range(3)]
     assert ends == [(False, False), (False, False), (False, True)]
-    plant.reset(options={"state": [1.49, 0.0, 2.0, 0.0]})
+    plant.reset(options={"state": [2.39, 0.0, 2.0, 0.0]})
     assert plant.step(np.zeros(1))[2]
 
 
