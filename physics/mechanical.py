@@ -40,6 +40,16 @@ class Mechanical(System):
         """v̇ = M(q)⁻¹ (τ − b(q, v)) for a generalised force τ (nq,)."""
         return ca.solve(self.mass_matrix(q, p), tau - self.bias(q, v, p))
 
+    def mass_matrix_function(self) -> ca.Function:
+        """M(q) at the system's own parameter values, for numbers."""
+        q = ca.SX.sym("q", self.nq)
+        return ca.Function("mass_matrix", [q], [self.mass_matrix(q, self.namespace())])
+
+    def input_map_function(self) -> ca.Function:
+        """B(q) at the system's own parameter values, for numbers."""
+        q = ca.SX.sym("q", self.nq)
+        return ca.Function("input_map", [q], [self.input_map(q, self.namespace())])
+
     def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
         q, v = x[: self.nq], x[self.nq :]
         return ca.vertcat(v, self.acceleration(q, v, self.input_map(q, p) @ u, p))

@@ -82,7 +82,11 @@ def run_task(
     workers: int = 2,
     report: Report = lambda stage, what: None,
 ) -> Outcome:
-    """Everything for one seed; `report(stage, what)` is called as things happen."""
+    """Everything for one seed; `report(stage, what)` is called as things happen.
+
+    All numbers are made in worker processes of one thread each, so they do not depend on how
+    many workers there are or how many threads the caller has.
+    """
     clock, seconds = time.perf_counter(), {}
 
     def lap(stage: str) -> None:
@@ -91,7 +95,8 @@ def run_task(
 
     with _pool(workers) as pool:
         submit = pool.submit
-        train, validation, test, settings = make_logs(task, seed, engine)
+        logging = {submit(make_logs, task, seed, engine): "log"}
+        (((train, validation, test, settings), _),) = _finished(logging, pool.messages, report)
         report("log", {"seconds": train.seconds + validation.seconds, "settings": settings})
         lap("log")
         jobs = {
@@ -109,7 +114,8 @@ def run_task(
         models = {"physics": physics_row(task.system, task.dt, task.recipe)}
         models |= {row: fits[row].model for row in ROWS[1:]}
         horizon = min(50, task.logging.steps)
-        errors = {row: evaluate(models[row], test, horizon=horizon) for row in ROWS}
+        checks = {submit(evaluate, models[row], test, horizon=horizon): row for row in ROWS}
+        errors = {row: error for error, row in _finished(checks, pool.messages, report)}
         report("predict", {row: error.at(horizon) for row, error in errors.items()})
         lap("predict")
         loops = {
@@ -312,7 +318,7 @@ def _pool(workers: int) -> Iterator[_Pool]:
     with _Pool(workers, context, _start_worker, (messages,)) as pool:
         pool.messages = messages
         for _ in range(workers):
-            pool.submit(_be_ready)  # workers import everything while the plant is logged
+            pool.submit(_be_ready)  # all import everything now, while one logs the plant
         try:
             yield pool
         except BaseException:

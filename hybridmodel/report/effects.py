@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -174,11 +173,10 @@ def _forces(
 
 def _mass_matrices(system: System, x: np.ndarray) -> np.ndarray:
     if not isinstance(system, Mechanical):
-        return np.broadcast_to(np.eye(len(system.velocity_rows)), (len(x), *2 * [x.shape[1]]))
-    p = system.namespace()
-    n = system.nq
-    M = [np.asarray(system.mass_matrix(q, p), dtype=float).reshape(n, n) for q in x[:, :n]]
-    return np.array(M)
+        n = len(system.velocity_rows)
+        return np.broadcast_to(np.eye(n), (len(x), n, n))
+    M = system.mass_matrix_function()
+    return np.array([M(q).full() for q in x[:, : system.nq]])
 
 
 def _force_names(system: System) -> list[str]:
@@ -242,9 +240,7 @@ def _drives(system: System, j: int, row: int) -> bool:
     """Whether input j pushes directly on this coordinate."""
     if not isinstance(system, Mechanical):
         return j == row
-    q: Any = np.zeros(system.nq)
-    B = np.asarray(system.input_map(q, system.namespace()), dtype=float)
-    return bool(B.reshape(system.nq, system.nu)[row, j])
+    return bool(system.input_map_function()(np.zeros(system.nq)).full()[row, j])
 
 
 def _draw_cut(ax: Axes, record: Record, cut: Cut, forces: Mapping[str, np.ndarray]) -> None:
