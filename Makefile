@@ -1,7 +1,7 @@
 # Everything runs from an environment of its own, made on first use:
 #
 #   make demo    cart-pole, end to end            make check   formatting, lint, types
-#   make test    the tests                        make bench   timings, as JSON
+#   make test    the tests                        make bench   the figures, as JSON
 #   make venv    only the environment             make clean   remove caches and builds
 #
 # PYTHON=python3.11 chooses the interpreter, TEST="-k data" narrows the tests.
@@ -34,7 +34,7 @@ check: $(ALL)
 	@$(BIN)/pyright
 
 bench: $(ALL)
-	@set -e; for file in benchmarks/*.py; do $(BIN)/python "$$file"; done
+	@$(BIN)/python -m benchmarks.spine --json benchmarks/results/spine.json
 
 venv: $(ALL)
 

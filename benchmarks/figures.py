@@ -50,8 +50,15 @@ def machine() -> dict[str, str]:
     }
 
 
-def publish(title: str, rows: Sequence[Row], path: Path | None) -> bool:
-    """Print the table, write the JSON, and say whether all bars hold."""
+def publish(title: str, rows: Sequence[Row], path: Path | None, *, keep: bool = False) -> bool:
+    """Print the table, write the JSON, and say whether all bars hold.
+
+    With `keep`, rows of the file that are not measured again stay where they are.
+    """
+    if keep and path is not None and path.exists():
+        fresh = {row.figure: row for row in rows}
+        old = [_row(row) for row in read(path)]
+        rows = [fresh.pop(row.figure, row) for row in old] + list(fresh.values())
     table = Table(title=title, box=box.SIMPLE_HEAD)
     for heading in ("figure", "value", "bar", "", "seeds"):
         table.add_column(heading, justify="right" if heading in ("value", "seeds") else "left")
@@ -69,6 +76,11 @@ def publish(title: str, rows: Sequence[Row], path: Path | None) -> bool:
         }
         write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
     return all(row.holds is not False for row in rows)
+
+
+def _row(content: dict) -> Row:
+    spread = content["spread"] and tuple(content["spread"])
+    return Row(**{k: v for k, v in content.items() if k not in ("holds", "spread")}, spread=spread)
 
 
 def read(path: Path) -> Iterable[dict]:

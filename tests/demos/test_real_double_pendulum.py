@@ -34,10 +34,11 @@ def folder(demo, tmp_path_factory):
     rng = np.random.default_rng(0)
     rate = rng.uniform(4, 9, (len(names), 1, 2))
     torque = 0.9 * np.sin(rate * t[:, None] + rng.uniform(0, 6, (len(names), 1, 2)))
-    truth = hm.HybridModel(demo.MiszeroedPendulum(), dt=demo.RAW)
+    truth = hm.HybridModel(demo.Miszeroed(pendulum=demo.GearedDoublePendulum()), dt=demo.RAW)
     u = torch.tensor(torque)
     with torch.no_grad():
-        x = truth.rollout(u.new_zeros(len(names), 4), u[:, :-1], u.new_tensor(ZERO).expand_as(u))
+        x0 = u.new_tensor([0.0, 0.0, 0.0, 0.0, *ZERO]).expand(len(names), 6)
+        x = truth.rollout(x0, u[:, :-1])[..., :4]
     for name, states, inputs in zip(names, x.numpy(), torque, strict=True):
         table = np.hstack([t[:, None], states, inputs, inputs])
         path = folder / f"designC1_{name}.csv"
@@ -70,23 +71,23 @@ def test_zeros_are_found_from_the_past_alone(demo, folder):
     log = demo.read(folder / f"designC1_{demo.SCORE}.csv")
     system = demo.GearedDoublePendulum()
     found = demo.with_zeros(system, log)
-    np.testing.assert_allclose(found.d[-1], ZERO, atol=0.01)
+    np.testing.assert_allclose(found.x[-1, 4:], ZERO, atol=0.01)
 
     cut = 160
     y = log.y.copy()
     y[cut + 1 :] += 1.0
     other = demo.with_zeros(system, hm.Trajectory(t=log.t, u=log.u, y=y))
-    last = cut + demo.H  # the window that starts at `cut` ends here
-    np.testing.assert_array_equal(other.d[: last + 1], found.d[: last + 1])
-    assert (found.d[: 2 * demo.H] == 0).all()
+    np.testing.assert_array_equal(other.x[: cut + 1, 4:], found.x[: cut + 1, 4:])
+    assert (other.x[cut + 1, 4:] != found.x[cut + 1, 4:]).any()
+    assert (found.x[: demo.H, 4:] == 0).all()
 
 
 def test_zeros_lower_the_error_of_the_true_parameters(demo, folder):
     log = demo.read(folder / f"designC1_{demo.SCORE}.csv")
     system = demo.GearedDoublePendulum()
-    aware = demo.with_zeros(system, log)[2 * demo.H :]
-    without = demo.errors(demo.model(system), log[2 * demo.H :], 0.05)
-    zeroed = demo.errors(demo.model(demo.MiszeroedPendulum()), aware, 0.05)
+    aware = demo.with_zeros(system, log)[demo.H :]
+    without = demo.errors(demo.model(system), log[demo.H :], 0.05)
+    zeroed = demo.errors(demo.model(demo.Miszeroed(pendulum=system)), aware, 0.05)
     assert (zeroed < without).all()
 
 
