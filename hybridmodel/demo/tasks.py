@@ -106,9 +106,10 @@ class Task:
                 self.control,
                 seconds=2.8,
                 hold_seconds=0.4,
-                samples=200,
-                elites=20,
+                samples=150,
+                elites=15,
                 iterations=4,
+                shooting_iterations=25,
                 every=self.control.every + 2,
             ),
         )
