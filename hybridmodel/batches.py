@@ -85,6 +85,6 @@ def outputs(model: HybridModel, windows: Batch, p: Tensor | None = None) -> Tens
     x = model.rollout(windows.x0, windows.u, windows.d, p=p)
     if model.system.outputs == model.system.states:
         return x[..., : windows.y.shape[-1]]
-    last = windows.u[:, -1:]
-    d_last = windows.d[:, -1:]
-    return model.output(x, torch.cat([windows.u, last], 1), torch.cat([windows.d, d_last], 1))
+    # a sample is measured at the end of a step, under the input of that step
+    u, d = (torch.cat([v[:, :1], v], 1) for v in (windows.u, windows.d))
+    return model.output(x, u, d)

@@ -8,12 +8,15 @@ Where a plan is not usable, the chain is: the plan before, shifted → the safe 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from hybridmodel.estimator import Estimator, MeasuredState
 from hybridmodel.planners import Plan, Planner
+
+Parameters = np.ndarray | Callable[[float], np.ndarray] | None
 
 
 @dataclass
@@ -27,7 +30,7 @@ class RecedingHorizon:
     every: int
     deadline: float | None
     estimator: Estimator
-    parameters: np.ndarray | None
+    parameters: Parameters
     safe_input: np.ndarray
     first_plan: Plan | None
     plans: list[tuple[float, Plan]] = field(default_factory=list)
@@ -71,7 +74,7 @@ class RecedingHorizon:
         try:
             plan = self.planner.plan(
                 x,
-                parameters=self.parameters,
+                parameters=self.parameters(t) if callable(self.parameters) else self.parameters,
                 previous_input=self._previous,
                 warm_start=shifted,
                 seed=self._seed + len(self.plans),
@@ -111,7 +114,7 @@ def receding_horizon(
     every: int = 1,
     deadline: float | None = None,
     estimator: Estimator | None = None,
-    parameters: np.ndarray | None = None,
+    parameters: Parameters = None,
     safe_input: np.ndarray | None = None,
     first_plan: Plan | None = None,
 ) -> RecedingHorizon:
@@ -119,7 +122,7 @@ def receding_horizon(
 
     deadline    seconds for each plan
     estimator   default: the measured output is the state
-    parameters  problem parameters π of every plan
+    parameters  problem parameters π of every plan, or a function t ↦ π of the time of the plan
     safe_input  (nu,) where no plan is usable; default: zero, clipped to the bounds
     first_plan  warm start of the first plan, from any planner
 
@@ -133,6 +136,12 @@ def receding_horizon(
     safe = np.zeros(nu) if safe_input is None else np.asarray(safe_input, dtype=float)
     if safe.shape != (nu,) or not np.isfinite(safe).all():
         raise ValueError(f"safe_input must be {nu} finite numbers, got {safe_input!r}")
+    if deadline is not None and not deadline > 0:
+        raise ValueError(f"deadline must be a positive number of seconds, got {deadline}")
+    if not callable(parameters):
+        problem.problem_parameters(parameters)
+    if first_plan is not None:
+        planner.fitting(first_plan)
     return RecedingHorizon(
         planner=planner,
         every=every,

@@ -1,10 +1,10 @@
 """Fitting: multi-step rollout loss over a curriculum of horizons.
 
     L(θ, ϑ) = mean over windows, steps 1…H and outputs of ((ŷ − y) / s)²
-              + λ mean (r_θ(z) / s_r)²
+              + λ mean r_θ(z)²
 
-s are deviations of the outputs over the data, s_r the residual's own output scale, λ the price
-of the residual: physics explains what it can, and r the rest. θ and ϑ move together (Adam).
+s are deviations of the outputs over the data, λ the price of the residual in the units of r⁻²:
+physics explains what it can, and r the rest. θ and ϑ move together (Adam).
 `identify` fits ϑ alone, to the same loss, by Levenberg–Marquardt from several starts.
 """
 
@@ -114,7 +114,7 @@ def fit(
         for stage, (horizon, most) in enumerate(zip(horizons, budget, strict=True)):
             windows = batch(model, train, horizon, stride=stride)
             model.load_state_dict(start_state)
-            stage_best = math.inf
+            stage_best, stopped = math.inf, "budget"
             groups = [{"params": tensors, "first": first} for tensors, first in rates if tensors]
             optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
             since = 0
@@ -122,6 +122,7 @@ def fit(
                 for group in optimizer.param_groups:
                     group["lr"] = group["first"] * (1 + math.cos(math.pi * epoch / most)) / 2
                 order = torch.randperm(len(windows), generator=generator)
+                model.train()
                 losses = []
                 for index in order.split(batch_size):
                     optimizer.zero_grad()
@@ -336,6 +337,7 @@ def _loss(model: HybridModel, windows: Batch, scale: Tensor, penalty: float) -> 
 
 
 def _validation_error(model: HybridModel, windows: Batch, scale: Tensor) -> float:
+    model.eval()
     with torch.no_grad():
         error = ((outputs(model, windows) - windows.y)[:, 1:] / scale).square().mean().sqrt()
     return float(torch.nan_to_num(error, nan=torch.inf))
@@ -356,5 +358,6 @@ def _without_residual(model: HybridModel) -> HybridModel:
 
 
 def _settled(model: HybridModel) -> HybridModel:
-    """The fitted parameter values written into the system, ϑ back at zero."""
+    """The fitted parameter values written into the system, ϑ back at zero, ready to predict."""
+    model.eval()
     return model.rebuilt(model.system.with_parameters(**model.parameter_values()))

@@ -64,6 +64,8 @@ class OptimalControlProblem:
             raise ValueError(f"discount must lie in (0, 1], got {discount}")
         self.model, self.cost, self.horizon, self.discount = model, cost, horizon, discount
         system = model.system
+        if not system.nu:
+            raise ValueError(f"model: {type(system).__name__} has no inputs, so nothing to plan")
         self.input_low, self.input_high = _bounds("input_bounds", system.inputs, input_bounds)
         low, high = _bounds("state_bounds", system.states, state_bounds)
         free = np.full(len(system.memory), np.inf)
@@ -163,7 +165,10 @@ def _bounds(
     name: str, signals: tuple[Signal, ...], given: Bounds | None
 ) -> tuple[np.ndarray, np.ndarray]:
     if given is None:
-        return np.array([s.low for s in signals]), np.array([s.high for s in signals])
+        return (
+            np.array([s.low for s in signals], dtype=float),
+            np.array([s.high for s in signals], dtype=float),
+        )
     if len(given) != 2:
         raise ValueError(f"{name} must be a pair (low, high), got {len(given)} entries")
     low, high = (np.array(b, dtype=float) for b in given)

@@ -95,6 +95,8 @@ class System(ABC):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
+            if type(field.default) is float and not isinstance(value, float):
+                object.__setattr__(self, field.name, float(value))
             if isinstance(field.default, Parameter) and not isinstance(value, Parameter):
                 try:
                     object.__setattr__(self, field.name, field.default.replace(value))

@@ -89,7 +89,7 @@ class Gated(Residual):
         super().__init__()
         self.nz, self.nr = nz, nr
         self.input = Standardize(nz)
-        self.module = copy.deepcopy(module).to(torch.float64)
+        self.module = copy.deepcopy(module).to(torch.float64).eval()
         self.gate = nn.Parameter(torch.zeros(nr, dtype=torch.float64))
         self.output = Rescale(nr)
         with torch.no_grad():

@@ -7,6 +7,7 @@ Verbs are loaded when they run, so that `--help` imports neither torch nor casad
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 
 import cyclopts
@@ -57,16 +58,18 @@ def run(arguments: Sequence[str]) -> int:
         _say("interrupted")
         return INTERRUPTED
     except ImportError as error:
-        if debug:
-            raise
-        _say(str(error))
-        return MISSING_EXTRA
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
-        if debug:
-            raise
-        _say(str(error))
-        return BAD_INPUT
+        return _fail(error, debug, MISSING_EXTRA)
+    except (ValueError, TypeError, OSError, RuntimeError, ArithmeticError, LookupError) as error:
+        return _fail(error, debug, BAD_INPUT)
     return code if isinstance(code, int) else OK
+
+
+def _fail(error: Exception, debug: bool, code: int) -> int:
+    if debug:
+        traceback.print_exception(error)
+    else:
+        _say(str(error) or type(error).__name__)
+    return code
 
 
 def _say(message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def system_named(name: str) -> System:
     module, colon, factory = name.partition(":")
     if not colon:
         raise ValueError(f"--system is one of {list(SYSTEMS)} or MODULE:CLASS, got {name!r}")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     try:
         made = getattr(importlib.import_module(module), factory)()
     except (ModuleNotFoundError, AttributeError) as error:

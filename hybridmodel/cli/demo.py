@@ -65,6 +65,7 @@ def demo(
         (f"--out {shlex.quote(str(out))}", out),
     ]
     command = " ".join(["hybridmodel demo", task, *(text for text, given in options if given)])
+    folder.mkdir(parents=True, exist_ok=True)
     console.print(f"[bold]{chosen.title}[/]  hidden from the physics: {chosen.story}")
     started, outcomes = time.perf_counter(), []
     for s in range(seed, seed + seeds):
@@ -87,19 +88,20 @@ def demo(
 
 
 def results(summary: Mapping[str, Any]) -> Table:
-    """The four rows as a table: scaled RMSE by step; cost, success and median
+    """The four rows as a table: scaled RMSE after so many steps; cost, success and median
     milliseconds of a plan by planner."""
     prediction, control = summary["prediction"], summary["control"]
     title = f"{summary['title']}, {summary['seconds_of_data']:.0f} s of data"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("\nmodel", no_wrap=True)
     for i, k in enumerate(prediction["hybrid"]):
-        table.add_column(f"{'' if i else 'error'}\n{k} steps", justify="right", no_wrap=True)
+        table.add_column(f"{'' if i else 'error'}\n{k}", justify="right", no_wrap=True)
     for planner in control:
-        for heading in (f"{planner}\ncost", "\nholds", "\nms"):
+        short = {"gradient": "shooting", "cem": "CEM"}[planner]
+        for heading in (f"{short}\ncost", "\nholds", "\nms"):
             table.add_column(heading, justify="right", no_wrap=True)
     for row, errors in prediction.items():
-        cells = [f"{error:.4f}" for error in errors.values()]
+        cells = [f"{error:.3g}" for error in errors.values()]
         for by_row in control.values():
             c = by_row[row]
             held = {1.0: "yes", 0.0: "no"}.get(c["success"], f"{c['success']:.0%}")

@@ -31,7 +31,7 @@ def fit(
     dt: float | None = None,
     seed: int = 0,
 ) -> int:
-    """Fit a hybrid model to logs and write it, with metrics.jsonl beside it.
+    """Fit a hybrid model to logs and write OUT, and OUT's name with .metrics.jsonl beside it.
 
     Exits with 1 where the fitted model predicts no better than the physics alone.
 
@@ -72,6 +72,7 @@ def fit(
     from hybridmodel import fit as fit_model
     from hybridmodel import identify as identify_model
     from hybridmodel.cli.choices import numbers, placement_named, read_logs, system_named
+    from hybridmodel.files import write_atomically
     from residuals import MLP
 
     if out.suffix != ".safetensors":
@@ -100,15 +101,14 @@ def fit(
         TextColumn("{task.fields[news]}"),
         TimeElapsedColumn(),
     )
-    with (
-        (out.parent / "metrics.jsonl").open("w") as metrics,
-        Progress(*columns, console=console, transient=True) as bar,
-    ):
+    rows: list[str] = []
+    with Progress(*columns, console=console, transient=True) as bar:
         line = bar.add_task("fit", total=epochs * len(stages) if widths else 5, news="")
 
         def progress(row: Mapping[str, float]) -> None:
-            metrics.write(json.dumps(dict(row)) + "\n")
-            metrics.flush()
+            # whole and readable at any time, and the old one stays until there is a first row
+            rows.append(json.dumps(dict(row)) + "\n")
+            write_atomically(out.with_suffix(".metrics.jsonl"), "".join(rows).encode())
             news = (
                 f"H = {row['horizon']:.0f}  error {row['best']:.4f}, physics {row['physics']:.4f}"
             )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +16,7 @@ from hybridmodel.cli import OK, WORSE
 def plan(
     model: Path,
     *,
-    start: str,
+    start: Annotated[str, Parameter(allow_leading_hyphen=True)],
     state: str,
     input: str = "",
     terminal: str | None = None,

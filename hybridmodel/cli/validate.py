@@ -58,6 +58,11 @@ def validate(
     given = None if system is None else system_named(system)
     own = given if system is not None and ":" in system else None
     loaded = load(model, system=own)
+    if hidden is not None and given is None and loaded.fit_parameters:
+        raise ValueError(
+            "--hidden needs --system: this model's parameters were fitted, and a plant made of "
+            "them would have the hidden effects twice"
+        )
     agreement = check_agreement(loaded)
     console = Console()
     console.print(str(agreement))

@@ -11,6 +11,8 @@ import numpy as np
 
 from hybridmodel.data.trajectory import Array
 
+_TURN = 1.05  # a wrapped encoder with noise may span a little more than one turn
+
 
 def longest_gap(t: Array, column: Array) -> tuple[float, int]:
     """The longest time [s] without a sample, both ends included, and the row that ends it."""
@@ -52,11 +54,11 @@ def hold(t: Array, held: Array, grid: Array) -> Array:
 def unwrap(column: Array) -> Array:
     """An encoder's angle (n,) made continuous.
 
-    Only a column that fits into one turn can be wrapped: what spans more is unwrapped already
-    and comes back as it was, however fast it turns.
+    Only a column that fits into one turn, noise included, can be wrapped: what spans more is
+    unwrapped already and comes back as it was, however fast it turns.
     """
     there = np.isfinite(column)
     result = column.copy()
-    if there.any() and np.ptp(column[there]) <= 2 * np.pi * (1 + 1e-6):
+    if there.any() and np.ptp(column[there]) <= 2 * np.pi * _TURN:
         result[there] = np.unwrap(column[there])
     return result

@@ -35,6 +35,7 @@ from hybridmodel.model import HybridModel
 from hybridmodel.planners import Plan, Status
 
 STEPS = (1, 20, 50)
+LABELS = {"gradient": "multiple shooting", "cem": "CEM"}
 PACKAGES = ("hybridmodel", "torch", "casadi", "numpy", "scipy", "gymnasium", "pybullet")
 
 
@@ -112,14 +113,14 @@ def verdict(numbers: Mapping[str, Any], seeds: int) -> dict[str, Any]:
         hybrid = control[planner]["hybrid"]
         reasons.append(
             _reason(
-                f"{planner}: hybrid swings up and holds"
+                f"{LABELS[planner]}: hybrid swings up and holds"
                 + (f" in {hybrid['success']:.0%} of {seeds} seeds" if seeds > 1 else ""),
                 hybrid["success"] == 1.0,
             )
         )
         reasons += [
             _reason(
-                f"{planner}: hybrid costs {hybrid['cost']:.3g}, "
+                f"{LABELS[planner]}: hybrid costs {hybrid['cost']:.3g}, "
                 f"{row} {control[planner][row]['cost']:.3g}",
                 hybrid["cost"] <= control[planner][row]["cost"],
             )

@@ -167,11 +167,11 @@ PENDULUM = Task(
     system=Pendulum(inputs=(Signal("torque", "N·m", -3.0, 3.0),)),
     hidden=HiddenEffects(
         parameters={"mass": 1.15},
-        coulomb=(0.2,),
+        coulomb=(0.25,),
         ripple=0.6,
         ripple_waves=2.0,
         input_gain=0.85,
-        dead_zone=0.15,
+        dead_zone=0.25,
         observation_noise=(2e-3, 1e-2),
     ),
     story="15 % more mass, a motor with 85 % of its torque and a dead zone, dry friction that "
@@ -216,13 +216,13 @@ DOUBLE_PENDULUM = Task(
     ),
     story="100 g at the second link, motors with 85 % of their torque and a dead zone, dry "
     "friction in both joints that varies with the angle, noisy sensors",
-    dt=0.04,
+    dt=0.02,
     logging=Logging(
         excited=12,
         attempts=8,
         held_out=8,
-        steps=75,
-        amplitude=0.7,
+        steps=150,
+        amplitude=0.5,
         band=(0.2, 2.5),
         start=(1.0, 1.0, 2.0, 2.0),
         gains=((3.0, 0.0, 0.5, 0.0), (0.0, 2.0, 0.0, 0.3)),
@@ -230,7 +230,9 @@ DOUBLE_PENDULUM = Task(
     recipe=Recipe(
         fit_parameters=("mass2", "center2", "damping1", "damping2", "motor_gain"),
         placement=placement.input,
-        substeps=2,
+        horizons=(1, 8, 30),
+        epochs=(15, 25, 40),
+        stride=2,
     ),
     control=Control(
         state={"shoulder": 2.0, "elbow": 1.0, "shoulder_rate": 0.02, "elbow_rate": 0.02},
@@ -238,10 +240,11 @@ DOUBLE_PENDULUM = Task(
         terminal={"shoulder": 20.0, "elbow": 10.0, "shoulder_rate": 1.0, "elbow_rate": 1.0},
         target={"shoulder": math.pi},
         state_bounds=((-math.inf,) * 4, (math.inf,) * 4),
-        horizon=25,
-        every=2,
-        samples=500,
-        elites=50,
+        horizon=40,
+        every=5,
+        seconds=4.0,
+        samples=400,
+        elites=40,
         knots=8,
     ),
 )

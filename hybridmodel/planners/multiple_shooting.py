@@ -35,7 +35,7 @@ _STATUS = {
 class MultipleShooting(Planner):
     """Multiple shooting, solved by IPOPT.
 
-    iterations       most IPOPT iterations
+    iterations       most IPOPT iterations of one attempt
     tolerance        of IPOPT's scaled optimality error
     warm_barrier     barrier parameter to start from with a warm start (cold: IPOPT's 0.1)
     samples          of the search that follows where all else fails; 0 for none

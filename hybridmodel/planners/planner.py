@@ -164,7 +164,7 @@ class Planner(ABC):
                 if previous_input is None
                 else _vector("previous_input", previous_input, problem.model.system.nu)
             ),
-            guess=None if warm_start is None else self._fitting(warm_start),
+            guess=None if warm_start is None else self.fitting(warm_start),
             seed=0 if seed is None else seed,
             started=started,
             deadline=deadline,
@@ -174,7 +174,10 @@ class Planner(ABC):
         found = self.search(task)
         return self._checked(found, task)
 
-    def _fitting(self, plan: Plan) -> Plan | None:
+    def fitting(self, plan: Plan) -> Plan | None:
+        """The plan as a warm start, None where it is not finite; ValueError where it is none."""
+        if not isinstance(plan, Plan):
+            raise ValueError(f"warm_start must be a Plan, got {type(plan).__name__}")
         H, system = self.problem.horizon, self.problem.model.system
         if plan.u.shape != (H, system.nu) or plan.x.shape != (H + 1, system.nx):
             raise ValueError(

@@ -26,7 +26,7 @@ def test_collect_fit_and_validate(logs: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.safetensors"
     fit = ["fit", str(rough), "--system", "pendulum", "--out", str(model), "--hidden", "8"]
     assert run([*fit, "--epochs", "3", "--placement", "input", "--horizons", "1,5"]) == 0
-    assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").count("\n") == 6
+    assert (tmp_path / "model.metrics.jsonl").read_text(encoding="utf-8").count("\n") == 6
     check = ["validate", str(model), "--engine", "ode", "--horizon", "10", "--logs", "2"]
     assert run(check) == 0
     assert run([*check, "--at-most", "1e-12"]) == 1
@@ -73,9 +73,17 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir()), "nothing is written on bad input"
 
 
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="missing"):
-        run(["inspect", str(tmp_path / "missing.npz"), "--debug"])
+def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", str(tmp_path / "missing.npz"), "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_bad_input_leaves_other_files_alone(logs: Path, tmp_path: Path) -> None:
+    metrics = tmp_path / "m.metrics.jsonl"
+    metrics.write_text("precious", encoding="utf-8")
+    fit = ["fit", str(logs), "--system", "pendulum", "--out", str(tmp_path / "m.safetensors")]
+    assert run([*fit, "--epochs", "0"]) == 2
+    assert metrics.read_text(encoding="utf-8") == "precious"
 
 
 def test_a_corrupt_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
