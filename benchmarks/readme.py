@@ -6,6 +6,7 @@ python -m benchmarks.readme runs/spine/single
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -44,7 +45,7 @@ def figures() -> str:
 def demo(run: Path) -> str:
     """The table that a demonstration prints."""
     summary = read_summary(run)
-    console = Console(width=100, record=True, quiet=True)
+    console = Console(width=100, record=True, file=io.StringIO())
     console.print(results(summary))
     table = console.export_text()
     reasons = [
