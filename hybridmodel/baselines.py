@@ -10,7 +10,7 @@ Network and hybrid have the same width, features, loss, epochs and data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hybridmodel import placement as placements
@@ -150,8 +150,3 @@ def _fit(
         seed=seed,
         progress=progress,
     )
-
-
-def seconds_of_data(*parts: Sequence) -> float:
-    """Length of all logs that a fit has seen [s]."""
-    return sum(log.seconds for part in parts for log in part)

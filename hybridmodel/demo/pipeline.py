@@ -349,29 +349,3 @@ def _finished(
                 what, row = messages.get()
                 report("fit", {"row": what, **row})
         yield job.result(), name
-
-
-def hidden_force(outcome: Outcome) -> Mapping[str, np.ndarray]:
-    """What the residual learned beside the truth, along the held-out logs.
-
-    `time`, and for each acceleration ("truth", "physics", "identified", "hybrid") (T, n): the
-    true v̇ minus the nominal model's, and what each model adds to the nominal v̇. Mean
-    accelerations over one step, (x⁺ − x)/dt on velocity rows.
-    """
-    task, test = outcome.task, outcome.test
-    rows = list(task.system.velocity_rows)
-    x = np.concatenate([log.x[:-1] for log in test if log.x is not None])
-    u = np.concatenate([log.u for log in test])
-    after = np.concatenate([log.x[1:] for log in test if log.x is not None])
-
-    def ahead(model: HybridModel) -> np.ndarray:
-        with torch.no_grad():
-            return model(torch.as_tensor(x), torch.as_tensor(u)).numpy()
-
-    nominal = ahead(outcome.models["physics"])
-    added = {row: ahead(outcome.models[row]) - nominal for row in ("identified", "hybrid")}
-    found = {"truth": after - nominal, **added}
-    return {name: value[:, rows] / task.dt for name, value in found.items()} | {
-        "state": x,
-        "input": u,
-    }

@@ -84,8 +84,8 @@ def summarize(
         "parameters": {
             "nominal": {name: float(v) for name, v in first.task.system.parameters.items()},
             "true": dict(first.task.hidden.parameters),
-            "identified": _values(first.models["identified"]),
-            "hybrid": _values(first.models["hybrid"]),
+            "identified": first.models["identified"].parameter_values(),
+            "hybrid": first.models["hybrid"].parameter_values(),
         },
         "settings": {
             name: value if isinstance(value, str | int | float | bool | None) else str(value)
@@ -253,10 +253,6 @@ def _over_seeds(seeds: Sequence[Any], reduce: Callable[[Any], Any]) -> Any:
 
 def _reason(text: str, holds: bool) -> dict[str, Any]:
     return {"text": text, "holds": bool(holds)}
-
-
-def _values(model: HybridModel) -> dict[str, float]:
-    return model.parameter_values()
 
 
 def _installed(name: str) -> bool:

@@ -14,7 +14,6 @@ from hybridmodel.baselines import (
     identified_row,
     network_row,
     physics_row,
-    seconds_of_data,
 )
 from physics import CartPole, InputDelay, Pendulum, System, Trivial
 
@@ -86,7 +85,3 @@ def test_a_delayed_system_has_all_rows() -> None:
     network, _ = network_row(system, train, validation, recipe)
     for found in (identified, hybrid, network):
         assert np.isfinite(found.validation)
-
-
-def test_seconds_of_data_are_those_of_all_logs() -> None:
-    assert seconds_of_data(TRAIN, VALIDATION) == pytest.approx(6 * 60 * DT)
