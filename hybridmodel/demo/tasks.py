@@ -241,11 +241,12 @@ DOUBLE_PENDULUM = Task(
         target={"shoulder": math.pi},
         state_bounds=((-math.inf,) * 4, (math.inf,) * 4),
         horizon=40,
-        every=5,
+        every=3,
         seconds=4.0,
-        samples=400,
+        samples=500,
         elites=40,
-        knots=8,
+        iterations=6,
+        knots=6,
     ),
 )
 
