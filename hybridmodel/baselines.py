@@ -31,7 +31,7 @@ class Recipe:
     fit_parameters  physical parameters that identified and hybrid may move
     placement, hidden, hold   of the hybrid's residual
     horizons, epochs, rate, stride   of `fit`, see there
-    residual_penalty   λ of the hybrid
+    residual_penalty   λ, of hybrid and network alike
     sweep           step sizes tried for the network
     starts          of the identification
     substeps        of the physics in one step
