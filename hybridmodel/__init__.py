@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from hybridmodel import placement as placement
     from hybridmodel.agreement import Agreement as Agreement
     from hybridmodel.agreement import check_agreement as check_agreement
-    from hybridmodel.casadi_to_torch import to_torch as to_torch
+    from hybridmodel.bridges.casadi_to_torch import to_torch as to_torch
+    from hybridmodel.bridges.torch_to_casadi import to_casadi as to_casadi
     from hybridmodel.checkpoint import CheckpointError as CheckpointError
     from hybridmodel.checkpoint import load as load
     from hybridmodel.checkpoint import save as save
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from hybridmodel.planners import Planner as Planner
     from hybridmodel.planners import Status as Status
     from hybridmodel.problem import OptimalControlProblem as OptimalControlProblem
-    from hybridmodel.torch_to_casadi import to_casadi as to_casadi
 
 __version__ = "0.1.0"
 
@@ -79,8 +79,8 @@ _HOMES = {
         "Status",
     ),
     "hybridmodel.problem": ("OptimalControlProblem",),
-    "hybridmodel.torch_to_casadi": ("to_casadi",),
-    "hybridmodel.casadi_to_torch": ("to_torch",),
+    "hybridmodel.bridges.torch_to_casadi": ("to_casadi",),
+    "hybridmodel.bridges.casadi_to_torch": ("to_torch",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = {

@@ -18,11 +18,11 @@ import casadi as ca
 import torch
 from torch import Tensor, nn
 
-from hybridmodel.casadi_to_torch import to_torch
+from hybridmodel.bridges.casadi_to_torch import to_torch
+from hybridmodel.bridges.network import pack_weights
+from hybridmodel.bridges.torch_to_casadi import Weights, to_casadi
 from hybridmodel.equations import Equations, Scheme, build, default_features, step
-from hybridmodel.network import pack_weights
 from hybridmodel.placement import Placement, acceleration
-from hybridmodel.torch_to_casadi import Weights, to_casadi
 from physics import System
 from physics.integrators import Integrator, rk4
 from residuals import Gated, Residual

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybridmodel.casadi_to_torch import to_torch
+from hybridmodel.bridges.casadi_to_torch import to_torch
 from hybridmodel.costs import Cost
 from hybridmodel.model import HybridModel
 from physics import Signal

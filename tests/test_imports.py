@@ -143,7 +143,8 @@ def test_the_library_works_without_extras_and_console() -> None:
 
 def test_a_verb_is_a_function_whichever_module_was_loaded_first() -> None:
     run(
-        "import hybridmodel.casadi_to_torch, hybridmodel.collection, hybridmodel.torch_to_casadi\n"
+        "import hybridmodel.bridges.casadi_to_torch, hybridmodel.bridges.torch_to_casadi\n"
+        "import hybridmodel.collection\n"
         "from hybridmodel import collect, to_casadi, to_torch\n"
         "assert all(callable(verb) for verb in (collect, to_casadi, to_torch))\n"
     )

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from hybridmodel import to_torch
-from hybridmodel.casadi_to_torch import OPERATIONS
+from hybridmodel.bridges.casadi_to_torch import OPERATIONS
 
 INF, NAN = math.inf, math.nan
 UNARY = {

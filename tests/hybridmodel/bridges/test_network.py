@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybridmodel.network import KNOWN, Activation, Affine, Scale, lower, pack_weights
+from hybridmodel.bridges.network import KNOWN, Activation, Affine, Scale, lower, pack_weights
 from residuals import MLP, Gated, Limit, Rescale, Standardize
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import casadi as ca
 from torch import Tensor, nn
 
-from hybridmodel.network import Activation, Affine, Layer, Scale, lower, pack_weights
+from hybridmodel.bridges.network import Activation, Affine, Layer, Scale, lower, pack_weights
 
 Weights = Literal["baked", "parameters"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hybridmodel import to_casadi, to_torch
-from hybridmodel.network import pack_weights
+from hybridmodel.bridges.network import pack_weights
 
 ACTIVATIONS = {
     "tanh": nn.Tanh(),
