@@ -1,0 +1,370 @@
+"""The matrix form: an MX graph as one torch operation for each of its instructions.
+
+Every value of the graph is a tensor (…, nnz) of its nonzeros in CasADi's order, by column, so
+sparse matrices need no special case. What only moves nonzeros is an index; products and
+factorisations run on whole matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import casadi as ca
+import numpy as np
+import torch
+from torch import Tensor
+
+from hybridmodel.bridges.operations import ARITHMETIC, FUNCTIONS, NAME, OPCODE
+
+Operation = Callable[..., Any]  # nonzeros of the operands ↦ nonzeros, or a tuple of them
+WEIGHT = 6  # what an operation costs against one of the scalar form, at a batch of some hundred
+
+
+class MatrixForm:
+    """An MXFunction: nonzeros (…, nnz) of its inputs ↦ nonzeros of its outputs.
+
+    `form_of` gives the forms of the Functions that it calls, `form_of_node` those of Functions
+    made of a single node that the table below does not hold.
+    """
+
+    def __init__(
+        self,
+        mx: ca.Function,
+        form_of: Callable[[ca.Function], Any],
+        form_of_node: Callable[[ca.Function], Any],
+    ) -> None:
+        self._form_of, self._form_of_node = form_of, form_of_node
+        self.input_counts = [mx.nnz_in(i) for i in range(mx.n_in())]
+        self.called: list[Any] = []
+        self._program: list[tuple[Operation, list[int], list[int]]] = []
+        self._inputs: list[tuple[int, int, int, int]] = []  # register ← input, from, to
+        self._constants: list[tuple[int, Tensor]] = []
+        self._outputs: list[int] = [-1] * mx.n_out()
+        self._registers = 0
+        held: dict[int, int] = {}  # CasADi's register → ours; each of ours is set only once
+
+        def set_(register: int) -> int:
+            held[register] = self._registers
+            self._registers += 1
+            return held[register]
+
+        for k in range(mx.n_instructions()):
+            op, outs, ins = mx.instruction_id(k), mx.instruction_output(k), mx.instruction_input(k)
+            if op == ca.OP_OUTPUT:
+                self._outputs[outs[0]] = held[ins[0]]
+                continue
+            node = mx.instruction_MX(k)
+            if op == ca.OP_INPUT:
+                start = node.info()["offset"]
+                self._inputs.append((set_(outs[0]), ins[0], start, start + node.nnz()))
+            elif op == ca.OP_CONST:
+                number = torch.from_numpy(np.array(node.to_DM().nonzeros(), dtype=np.float64))
+                self._constants.append((set_(outs[0]), number))
+            else:
+                operation = self._operation(node, op)
+                sources = [held[i] for i in ins]
+                # an output that nobody reads has register −1
+                targets = [set_(out) if out >= 0 else self._unread() for out in outs]
+                self._program.append((operation, targets, sources))
+
+    def _unread(self) -> int:
+        self._registers += 1
+        return self._registers - 1
+
+    def _operation(self, node: ca.MX, op: int) -> Operation:
+        if op in OPCODE:
+            return ARITHMETIC.get(OPCODE[op]) or FUNCTIONS[OPCODE[op]]
+        make = _TABLE.get(NAME.get(op, ""))
+        operation = None if make is None else make(node)
+        if operation is not None:
+            return operation
+        calls = op == ca.OP_CALL
+        form = self._form_of(node.which_function()) if calls else self._form_of_node(alone(node))
+        self.called.append(form)
+        return lambda *nonzeros: tuple(form(nonzeros, nonzeros[0]))
+
+    @property
+    def size(self) -> int:
+        """What an evaluation costs, in torch operations of the scalar form."""
+        return WEIGHT * len(self._program) + sum(form.size for form in self.called)
+
+    def __call__(self, nonzeros: Sequence[Tensor], like: Tensor) -> list[Tensor]:
+        values: list[Any] = [None] * self._registers
+        for register, argument, start, stop in self._inputs:
+            values[register] = nonzeros[argument][..., start:stop]
+        for register, number in self._constants:
+            values[register] = number.to(like)
+        for operation, targets, sources in self._program:
+            result = operation(*[values[s] for s in sources])
+            if isinstance(result, tuple):
+                for target, value in zip(targets, result, strict=True):
+                    values[target] = value
+            else:
+                values[targets[0]] = result
+        batch = torch.broadcast_shapes(*(v.shape[:-1] for v in nonzeros))
+        found = [like.new_zeros(0) if r < 0 else values[r] for r in self._outputs]
+        return [v.expand(*batch, v.shape[-1]) for v in found]
+
+
+def alone(node: ca.MX) -> ca.Function:
+    """One node as a Function of its operands."""
+    operands = [node.dep(i) for i in range(node.n_dep())]
+    symbols = [ca.MX.sym(f"a{i}", operand.sparsity()) for i, operand in enumerate(operands)]
+    (value,) = ca.graph_substitute([node], operands, symbols)
+    return ca.Function(f"node_{NAME.get(node.op(), node.op())}".lower(), symbols, [value])
+
+
+# -- matrices ----------------------------------------------------------------------------------
+
+
+def dense(sparsity: ca.Sparsity) -> Callable[[Tensor], Tensor]:
+    """Nonzeros (…, nnz) ↦ the matrix (…, n, m)."""
+    (n, m), count = sparsity.shape, sparsity.numel()
+    fill = None if sparsity.is_dense() else _taken(_places(sparsity))
+
+    def unpack(values: Tensor) -> Tensor:
+        values = values if fill is None else fill(values)
+        return values.unflatten(-1, (m, n)).mT if count else values.unflatten(-1, (n, m))
+
+    return unpack
+
+
+def nonzeros_of(sparsity: ca.Sparsity) -> Callable[[Tensor], Tensor]:
+    """A matrix (…, n, m) ↦ its nonzeros (…, nnz)."""
+    take = None if sparsity.is_dense() else _taken(sparsity.find())
+
+    def pack(matrix: Tensor) -> Tensor:
+        values = matrix.mT.flatten(-2)
+        return values if take is None else take(values)
+
+    return pack
+
+
+def _places(sparsity: ca.Sparsity) -> list[int]:
+    """For each place of the dense matrix, by column, its nonzero or −1."""
+    places = [-1] * sparsity.numel()
+    for nonzero, place in enumerate(sparsity.find()):
+        places[place] = nonzero
+    return places
+
+
+def _taken(places: Sequence[int]) -> Operation:
+    """values (…, n) ↦ values at these places, 0 where a place is −1."""
+    index = torch.tensor(list(places), dtype=torch.long)
+    missing = bool((index < 0).any())
+
+    def take(values: Tensor) -> Tensor:
+        if missing:
+            values = torch.cat([values, values.new_zeros(*values.shape[:-1], 1)], -1)
+        return values.index_select(-1, (index % max(values.shape[-1], 1)).to(values.device))
+
+    return take
+
+
+def _joined(operands: Sequence[Tensor]) -> Tensor:
+    batch = torch.broadcast_shapes(*(v.shape[:-1] for v in operands))
+    return torch.cat([v.expand(*batch, v.shape[-1]) for v in operands], -1)
+
+
+# -- the table: node ↦ operation, or None where this node of the kind is left to `form_of` --------
+
+
+def _routed(move: Callable[..., ca.DM | Sequence[ca.DM]]) -> Callable[[ca.MX], Operation]:
+    """Nodes that only move nonzeros: the move is done once, on their numbers."""
+
+    def make(node: ca.MX) -> Operation:
+        numbered, count = [], 0
+        for i in range(node.n_dep()):
+            sparsity = node.dep(i).sparsity()
+            numbered.append(ca.DM(sparsity, np.arange(count, count + sparsity.nnz()) + 1.0))
+            count += sparsity.nnz()
+        moved = move(node, *numbered)
+        several = not isinstance(moved, ca.DM)
+        parts: Sequence[ca.DM] = moved if not isinstance(moved, ca.DM) else [moved]
+        takes = [_taken([int(number) - 1 for number in part.nonzeros()]) for part in parts]
+
+        def route(*operands: Tensor) -> Any:
+            joined = operands[0] if len(operands) == 1 else _joined(operands)
+            results = tuple(take(joined) for take in takes)
+            return results if several else results[0]
+
+        return route
+
+    return make
+
+
+def _same(node: ca.MX) -> Operation:
+    return lambda x, *_: x
+
+
+def _asserted(node: ca.MX) -> Operation:
+    # a batch cannot raise for one of its rows: what fails its assertion is NaN
+    return lambda x, holds: torch.where(holds != 0, x, torch.nan)
+
+
+def _selected(info: dict[str, Any]) -> list[int]:
+    """The nonzeros that a node reads or writes, in order."""
+    if "nz" in info:
+        return list(info["nz"])
+    if "slice" in info:
+        return list(range(*(info["slice"][key] for key in ("start", "stop", "step"))))
+    outer, inner = (
+        range(*(info[name][key] for key in ("start", "stop", "step")))
+        for name in ("outer", "inner")
+    )
+    return [a + b for a in outer for b in inner]
+
+
+def _get_nonzeros(node: ca.MX) -> Operation:
+    return _taken(_selected(node.info()))
+
+
+def _get_nonzeros_at(node: ca.MX) -> Operation | None:
+    """x[i] where i is itself computed; NaN where it is out of range."""
+    if node.n_dep() != 2 or node.nnz() != node.dep(1).nnz():
+        return None
+    count = node.dep(0).nnz()
+
+    def get(x: Tensor, i: Tensor) -> Tensor:
+        batch = torch.broadcast_shapes(x.shape[:-1], i.shape[:-1])
+        x, i = x.expand(*batch, x.shape[-1]), i.expand(*batch, i.shape[-1])
+        inside = (i > -1) & (i < count)
+        at = torch.where(inside, i, 0).long()
+        return torch.where(inside, x.gather(-1, at), torch.nan)
+
+    return get
+
+
+def _set_nonzeros(node: ca.MX) -> Operation:
+    written, count = _selected(node.info()), node.nnz()
+    source = list(range(count))
+    for number, place in enumerate(written):
+        if place >= 0:
+            source[place] = count + number  # a place written twice keeps the last
+    take = _taken(source)
+    return lambda x, y: take(_joined((x, y)))
+
+
+def _add_nonzeros(node: ca.MX) -> Operation:
+    places = _selected(node.info())
+    kept = _taken([number for number, place in enumerate(places) if place >= 0])
+    index = torch.tensor([place for place in places if place >= 0], dtype=torch.long)
+
+    def add(x: Tensor, y: Tensor) -> Tensor:
+        batch = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
+        wide = kept(y).expand(*batch, len(index))
+        return x.expand(*batch, x.shape[-1]).index_add(-1, index.to(x.device), wide)
+
+    return add
+
+
+def _product(node: ca.MX) -> Operation:
+    """Z + X Y, on the sparsity of Z."""
+    z, x, y = (node.dep(i).sparsity() for i in range(3))
+    add, is_column = not node.dep(0).is_zero(), y.size2() == 1
+    left, right, packed = dense(x), dense(y), nonzeros_of(z)
+
+    def multiply(zs: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
+        if is_column and xs.dim() == 1:  # one matrix for a batch of columns
+            value = (right(ys)[..., 0] @ left(xs).mT)[..., None]
+        else:
+            value = left(xs) @ right(ys)
+        return zs + packed(value) if add else packed(value)
+
+    return multiply
+
+
+def _solve(node: ca.MX) -> Operation:
+    """X with A X = B, or Aᵀ X = B."""
+    right, left = dense(node.dep(0).sparsity()), dense(node.dep(1).sparsity())
+    transposed, packed = node.info()["tr"], nonzeros_of(node.sparsity())
+
+    def solve(bs: Tensor, as_: Tensor) -> Tensor:
+        matrix, columns = left(as_), right(bs)
+        batch = torch.broadcast_shapes(matrix.shape[:-2], columns.shape[:-2])
+        matrix, columns = (v.expand(*batch, *v.shape[-2:]) for v in (matrix, columns))
+        # a singular row of a batch gives infinities or NaN and leaves the others alone
+        value, _ = torch.linalg.solve_ex(matrix.mT if transposed else matrix, columns)
+        return packed(value)
+
+    return solve
+
+
+def _of_matrix(function: Callable[[Tensor], Tensor]) -> Callable[[ca.MX], Operation]:
+    """A square matrix ↦ a scalar (…,) or a matrix (…, n, m)."""
+
+    def make(node: ca.MX) -> Operation:
+        unpacked, packed = dense(node.dep(0).sparsity()), nonzeros_of(node.sparsity())
+        if node.is_scalar():
+            return lambda values: function(unpacked(values))[..., None]
+        return lambda values: packed(function(unpacked(values)))
+
+    return make
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    inverse, _ = torch.linalg.inv_ex(matrix)
+    return inverse
+
+
+def _reduced(function: Callable[[Tensor], Tensor]) -> Callable[[ca.MX], Operation]:
+    """All entries, zeros that are not stored included, ↦ one number."""
+
+    def make(node: ca.MX) -> Operation:
+        sparsity = node.dep(0).sparsity()
+        places = None if sparsity.is_dense() else _taken([*range(sparsity.nnz()), -1])
+        return lambda v: function(v if places is None else places(v))[..., None]
+
+    return make
+
+
+def _split(node: ca.MX, whole: ca.DM) -> list[ca.DM]:
+    """Blocks of the sizes that the node's outputs have: below, beside or along the diagonal."""
+    output = node.info()["output"]
+    parts, row, column = [], 0, 0
+    for i in range(output.n_out()):
+        n, m = output.size_out(i)
+        parts.append(whole[row : row + n, column : column + m])
+        row, column = (row + n) % whole.size1(), (column + m) % whole.size2()
+    return parts
+
+
+def _repeated_sum(node: ca.MX) -> Operation:
+    count = node.dep(0).size2() // node.size2()
+    return lambda v: v.unflatten(-1, (count, -1)).sum(-2)
+
+
+_TABLE: dict[str, Callable[[ca.MX], Operation | None]] = {
+    "RESHAPE": _same,
+    "SPARSITY_CAST": _same,
+    "MONITOR": _same,
+    "DUMP": _same,
+    "ASSERTION": _asserted,
+    "TRANSPOSE": _routed(lambda node, a: a.T),
+    "PROJECT": _routed(lambda node, a: ca.project(a, node.sparsity())),
+    "HORZCAT": _routed(lambda node, *parts: ca.horzcat(*parts)),
+    "VERTCAT": _routed(lambda node, *parts: ca.vertcat(*parts)),
+    "DIAGCAT": _routed(lambda node, *parts: ca.diagcat(*parts)),
+    "DIAGSPLIT": _routed(_split),
+    "HORZSPLIT": _routed(_split),
+    "VERTSPLIT": _routed(_split),
+    "HORZREPMAT": _routed(lambda node, a: ca.repmat(a, 1, node.size2() // a.size2())),
+    "HORZREPSUM": _repeated_sum,
+    "GETNONZEROS": _get_nonzeros,
+    "GETNONZEROS_PARAM": _get_nonzeros_at,
+    "SETNONZEROS": _set_nonzeros,
+    "ADDNONZEROS": _add_nonzeros,
+    "MTIMES": _product,
+    "DOT": lambda node: lambda x, y: (x * y).sum(-1, keepdim=True),
+    "NORM1": _reduced(lambda v: v.abs().sum(-1)),
+    "NORMF": _reduced(lambda v: (v * v).sum(-1).sqrt()),  # NaN slope at 0, as in CasADi
+    "NORM2": _reduced(lambda v: (v * v).sum(-1).sqrt()),
+    "NORMINF": _reduced(lambda v: v.abs().amax(-1)),
+    "MMIN": _reduced(lambda v: v.amin(-1)),
+    "MMAX": _reduced(lambda v: v.amax(-1)),
+    "LOGSUMEXP": _reduced(lambda v: torch.logsumexp(v, -1)),
+    "SOLVE": _solve,
+    "DETERMINANT": _of_matrix(torch.linalg.det),
+    "INVERSE": _of_matrix(_inverse),
+}
