@@ -151,6 +151,11 @@ def _spline_node(x: Any, A: Any) -> Any:
     return values * x
 
 
+def _concatenated(x: Any, A: Any) -> Any:
+    solved = ca.solve(_near_identity(A), x, "lapacklu", {})
+    return ca.vertcat(ca.sin(x[0]), solved[1:])
+
+
 Matrix = Callable[[Any, Any], Any]  # (x (SIZE,), A (SIZE, SIZE)) ↦ a vector (SIZE,)
 MATRICES: Mapping[str, Matrix] = {
     "call": lambda x, A: _inner()(x, A)[0] + 0.3 * _inner()(x, A)[1],
@@ -169,6 +174,7 @@ MATRICES: Mapping[str, Matrix] = {
     "reshape": lambda x, A: ca.tanh(ca.reshape(A, 9, 1)[2:5] + ca.vec(A.T)[:3] * x),
     "splits": _split,
     "cats": lambda x, A: ca.sin(ca.vertcat(x[1:], A[2, 2])) + ca.horzcat(x, A)[:, 2],
+    "concatenated": _concatenated,
     "repmat": lambda x, A: ca.tanh(ca.sum2(ca.repmat(x, 1, 4) * 0.3) + ca.repmat(x[0], 3, 1)),
     "repsum": lambda x, A: ca.sin(ca.repsum(ca.horzcat(x, A[:, 0]), 1, 2)),
     "set": _placed,

@@ -40,7 +40,8 @@ class MatrixForm:
         self._program: list[tuple[Operation, list[int], list[int]]] = []
         self._inputs: list[tuple[int, int, int, int]] = []  # register ← input, from, to
         self._constants: list[tuple[int, Tensor]] = []
-        self._outputs: list[int] = [-1] * mx.n_out()
+        # an output that is a concatenation comes in segments: (from, register)
+        self._outputs: list[list[tuple[int, int]]] = [[] for _ in range(mx.n_out())]
         self._registers = 0
         held: dict[int, int] = {}  # CasADi's register → ours; each of ours is set only once
 
@@ -51,11 +52,10 @@ class MatrixForm:
 
         for k in range(mx.n_instructions()):
             op, outs, ins = mx.instruction_id(k), mx.instruction_output(k), mx.instruction_input(k)
-            if op == ca.OP_OUTPUT:
-                self._outputs[outs[0]] = held[ins[0]]
-                continue
             node = mx.instruction_MX(k)
-            if op == ca.OP_INPUT:
+            if op == ca.OP_OUTPUT:
+                self._outputs[outs[0]].append((node.info()["offset"], held[ins[0]]))
+            elif op == ca.OP_INPUT:
                 start = node.info()["offset"]
                 self._inputs.append((set_(outs[0]), ins[0], start, start + node.nnz()))
             elif op == ca.OP_CONST:
@@ -103,8 +103,12 @@ class MatrixForm:
             else:
                 values[targets[0]] = result
         batch = torch.broadcast_shapes(*(v.shape[:-1] for v in nonzeros))
-        found = [like.new_zeros(0) if r < 0 else values[r] for r in self._outputs]
-        return [v.expand(*batch, v.shape[-1]) for v in found]
+        results = []
+        for segments in self._outputs:
+            parts = [values[register] for _, register in sorted(segments)]
+            wide = [v.expand(*batch, v.shape[-1]) for v in parts]
+            results.append(torch.cat(wide, -1) if wide else like.new_zeros(*batch, 0))
+        return results
 
 
 def alone(node: ca.MX) -> ca.Function:

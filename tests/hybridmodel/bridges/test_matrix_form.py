@@ -90,6 +90,18 @@ def test_a_network_keeps_its_matrix_products_whole() -> None:
     assert to_torch(function).form.size < 50 < 900 < to_torch(function, form="scalar").form.size
 
 
+def test_inputs_and_outputs_in_segments() -> None:
+    x, y, A = ca.MX.sym("x"), ca.MX.sym("y", 2), ca.MX.sym("A", 2, 2)
+    solved = ca.solve(A, y, "lapacklu", {})
+    function = ca.Function(
+        "f", [ca.vertcat(x, y), A], [ca.vertcat(x, solved, 2 * y), ca.horzcat(solved, A)]
+    )
+    module = to_torch(function)
+    v, B = torch.tensor([1.0, 2.0, 3.0]).double(), torch.tensor([[2.0, 1.0], [0.0, 4.0]]).double()
+    for ours, theirs in zip(module(v, B), function(v.numpy(), B.numpy()), strict=True):
+        assert np.allclose(ours.numpy().ravel(), theirs.full().ravel(), rtol=1e-14)
+
+
 # -- special cases -----------------------------------------------------------------------------
 
 
