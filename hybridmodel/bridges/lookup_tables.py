@@ -75,8 +75,9 @@ class Table:
         cells, shares, slopes = [], [], []
         for x, grid in axes:
             i = _cell(x, grid)
-            width = grid[i + 1] - grid[i]
-            share = (x.detach() - grid[i]) / width
+            left = _at(grid, i)
+            width = _at(grid, i + 1) - left
+            share = (x.detach() - left) / width
             cells.append(i)
             shares.append(torch.stack([1 - share, share], -1))
             slopes.append(torch.stack([-1 / width, 1 / width], -1))
@@ -116,6 +117,11 @@ def _cell(x: Tensor, grid: Tensor) -> Tensor:
     return (~(x.detach()[..., None] < grid[1:-1])).sum(-1)
 
 
+def _at(values: Tensor, i: Tensor) -> Tensor:
+    """values[i]; under torch.func.vmap a single number is no valid index, a row of one is."""
+    return values[i[..., None]][..., 0]
+
+
 def _spline(x: Tensor, knots: Tensor, degree: int) -> tuple[Tensor, Tensor]:
     """The first coefficient that counts and the degree + 1 basis functions; 0 outside."""
     i = _cell(x, knots[degree : len(knots) - degree]) + degree  # knots_i ≤ x < knots_{i+1}
@@ -123,7 +129,7 @@ def _spline(x: Tensor, knots: Tensor, degree: int) -> tuple[Tensor, Tensor]:
     for p in range(1, degree + 1):  # de Boor, A Practical Guide to Splines, X (8)
         raised = [torch.zeros_like(x) for _ in range(p + 1)]
         for j, value in enumerate(basis):
-            left, right = knots[i - p + 1 + j], knots[i + 1 + j]
+            left, right = _at(knots, i - p + 1 + j), _at(knots, i + 1 + j)
             share = value / (right - left)
             raised[j] = raised[j] + (right - x) * share
             raised[j + 1] = raised[j + 1] + (x - left) * share

@@ -60,6 +60,7 @@ def test_an_operation_works_in_any_batch_and_precision(name: str) -> None:
     assert wide.shape == (2, 3, SIZE)
     assert torch.allclose(wide[1], module(x[1], A[1]), rtol=1e-13)
     assert torch.allclose(torch.func.vmap(module)(x, A), wide, rtol=1e-13)
+    assert torch.allclose(torch.func.vmap(torch.func.vmap(module))(x, A), wide, rtol=1e-13)
     assert torch.allclose(torch.func.vmap(module, (0, None))(x, A[0]), module(x, A[0]), rtol=1e-13)
     single_precision = module(x.float(), A.float())
     assert single_precision.dtype == torch.float32
