@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hybridmodel.agreement import Agreement as Agreement
     from hybridmodel.agreement import check_agreement as check_agreement
     from hybridmodel.bridges.casadi_to_torch import to_torch as to_torch
+    from hybridmodel.bridges.onnx_to_casadi import from_onnx as from_onnx
     from hybridmodel.bridges.torch_to_casadi import to_casadi as to_casadi
     from hybridmodel.checkpoint import CheckpointError as CheckpointError
     from hybridmodel.checkpoint import load as load
@@ -44,9 +45,14 @@ if TYPE_CHECKING:
     from hybridmodel.excitation import Hold as Hold
     from hybridmodel.excitation import Multisine as Multisine
     from hybridmodel.excitation import RandomSteps as RandomSteps
+    from hybridmodel.export import Exported as Exported
     from hybridmodel.fitting import FitResult as FitResult
     from hybridmodel.fitting import fit as fit
     from hybridmodel.fitting import identify as identify
+    from hybridmodel.laws import Finding as Finding
+    from hybridmodel.laws import LawReport as LawReport
+    from hybridmodel.laws import check_residual as check_residual
+    from hybridmodel.laws import check_system as check_system
     from hybridmodel.model import HybridModel as HybridModel
     from hybridmodel.planners import CEM as CEM
     from hybridmodel.planners import GradientDescent as GradientDescent
@@ -68,7 +74,9 @@ _HOMES = {
     "hybridmodel.estimator": ("Estimator", "MeasuredState"),
     "hybridmodel.evaluation": ("Evaluation", "evaluate"),
     "hybridmodel.excitation": ("Chirp", "Hold", "Multisine", "RandomSteps"),
+    "hybridmodel.export": ("Exported",),
     "hybridmodel.fitting": ("FitResult", "fit", "identify"),
+    "hybridmodel.laws": ("Finding", "LawReport", "check_residual", "check_system"),
     "hybridmodel.model": ("HybridModel",),
     "hybridmodel.planners": (
         "CEM",
@@ -79,6 +87,7 @@ _HOMES = {
         "Status",
     ),
     "hybridmodel.problem": ("OptimalControlProblem",),
+    "hybridmodel.bridges.onnx_to_casadi": ("from_onnx",),
     "hybridmodel.bridges.torch_to_casadi": ("to_casadi",),
     "hybridmodel.bridges.casadi_to_torch": ("to_torch",),
 }

@@ -3,6 +3,8 @@
 The header holds JSON: schema version, system, parameters, placement, residual, dt, versions and
 a SHA-256 of all of it and the tensors (a flipped bit would load silently otherwise). No class is
 ever imported by a name from a file: classes of this project are known, others must be passed in.
+A casadi.Function is kept as its name and digest, never as itself (CasADi's reader trusts its
+files): a system that holds one must be passed in too, and is refused where the function differs.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import casadi as ca
 import safetensors.torch
 import torch
 
@@ -23,9 +26,11 @@ from hybridmodel import placement as placements
 from hybridmodel.files import write_atomically
 from hybridmodel.model import HybridModel
 from physics import Parameter, Signal, System, integrators
+from physics.binding import Binding, digest
 from residuals import Gated, Residual
 
 SCHEMA = 1
+_INTEGRATORS = (*integrators.ALL, integrators.discrete)
 _SYSTEMS = {
     cls.__name__: cls
     for cls in (getattr(physics, name) for name in physics.__all__)
@@ -52,7 +57,7 @@ def save(model: HybridModel, path: str | Path) -> None:
         raise ValueError(
             f"placement {model.placement.name!r} is not this project's: cannot save it"
         )
-    if model.integrator not in integrators.ALL:
+    if model.integrator not in _INTEGRATORS:
         raise ValueError(
             f"integrator {model.integrator.name!r} is not this project's: cannot save it"
         )
@@ -102,8 +107,8 @@ def load(
 ) -> HybridModel:
     """Read a model.
 
-    system    needed where the file's system is of a class that is not this project's; it must
-              be of the class that was saved
+    system    needed where the file's system is of a class that is not this project's or holds a
+              casadi.Function; it must be of the class, and hold the functions, that were saved
     residual  likewise; a module of the class and shape that was saved, whose weights are then
               replaced in a copy
 
@@ -122,7 +127,7 @@ def load(
             if description["placement"]["rows"] is not None
             else _named(placements.ALL, description["placement"]["name"]),
             fit_parameters=description["fit_parameters"],
-            integrator=_named(integrators.ALL, description["integrator"]),
+            integrator=_named(_INTEGRATORS, description["integrator"]),
             substeps=description["substeps"],
             hold=description["hold"],
             features=description["features"],
@@ -199,6 +204,11 @@ def _to_json(value: Any) -> Any:
             }
         case Parameter():
             return {"parameter": [float(value), value.unit, value.domain]}
+        case Binding():
+            parts = dataclasses.fields(value)
+            return {"binding": {f.name: _to_json(getattr(value, f.name)) for f in parts}}
+        case ca.Function():
+            return {"function": {"name": value.name(), "sha256": digest(value)}}
         case tuple() | list():
             return [_to_json(item) for item in value]
         case None | bool() | int() | float() | str():
@@ -207,7 +217,14 @@ def _to_json(value: Any) -> Any:
 
 
 def _from_json(path: str | Path, value: Any, given: Any, whole: str) -> Any:
+    """The value of a field; `given` is that of the system passed in, None where none was."""
     match value:
+        case {"binding": parts}:
+            return Binding(
+                **{k: _from_json(path, v, getattr(given, k, None), whole) for k, v in parts.items()}
+            )
+        case {"function": told}:
+            return _function(path, told, given, whole)
         case {"system": description}:
             return _system(path, description, given, whole)
         case {"signal": fields}:
@@ -217,6 +234,22 @@ def _from_json(path: str | Path, value: Any, given: Any, whole: str) -> Any:
         case list():
             return tuple(_from_json(path, item, None, whole) for item in value)
     return value
+
+
+def _function(path: str | Path, told: dict[str, str], given: Any, whole: str) -> ca.Function:
+    """The given function, where it is the one that was saved."""
+    if not isinstance(given, ca.Function):
+        raise CheckpointError(
+            f"{path}: its system {whole!r} holds the casadi.Function {told['name']!r}, which is "
+            f"not part of this project; pass load(…, system=…) with a {whole} that holds it"
+        )
+    if told != {"name": given.name(), "sha256": digest(given)}:
+        raise CheckpointError(
+            f"{path}: the casadi.Function {given.name()!r} of system={whole} is not the "
+            f"{told['name']!r} that was saved: it has another name, computes something else, or "
+            "was made by another version of CasADi (`describe` names the version)"
+        )
+    return given
 
 
 def _system(

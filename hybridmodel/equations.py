@@ -1,14 +1,15 @@
-"""The SX pieces of one model, and the one discrete step that is made of them.
+"""The analytic pieces of one model, and the one discrete step that is made of them.
 
     uᵃ = applied(x, u, p)              memory (delays) decides which input acts
     z  = features(x, uᵃ, d)            what the network sees
-    ẋ  = derivative(x, uᵃ, p, d[, r])  physics with the residual placed
+    ẋ  = derivative(x, uᵃ, p, d[, r])  physics with the residual placed; x⁺ of a discrete system
     x⁺ = finish(x', x, u, p[, r])      memory advanced, next-state residual added
     y  = output(x, u, p, d)
 
 `step` below is the only place where they are put together. It runs on casadi expressions with
 the Functions themselves and on tensors with their torch forms, so both paths are one text.
-x includes memory; its rows of ẋ are zero and `finish` sets them.
+x includes memory; its rows of ẋ are zero and `finish` sets them. Every piece is SX that can be;
+of a system whose `symbols` are MX only those stay MX that have no scalar form.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import casadi as ca
 
 from hybridmodel.placement import Placement
 from physics import System
+from physics.binding import scalar_form
 from physics.integrators import Integrator
 
 
@@ -56,13 +58,13 @@ def build(
     declared: tuple[str, ...],
     features: tuple[str, ...],
 ) -> Equations:
-    """All pieces of a model in SX; p holds the declared parameters, everything else is baked."""
-    n, states = len(system.states), system.states
-    x, u, d = (ca.SX.sym(s, k) for s, k in (("x", system.nx), ("u", system.nu), ("d", system.nd)))
-    p, theta = (ca.SX.sym(s, len(declared)) for s in ("p", "theta"))
+    """All pieces of a model; p holds the declared parameters, everything else is baked."""
+    n, states, X = len(system.states), system.states, system.symbols
+    x, u, d = (X.sym(s, k) for s, k in (("x", system.nx), ("u", system.nu), ("d", system.nd)))
+    p, theta = X.sym("p", len(declared)), ca.SX.sym("theta", len(declared))
     flow, memory, names = x[:n, :], x[n:, :], system.namespace(declared, p)
 
-    r = ca.SX.sym("r", len(placement.signals(system)) if placement else 0)
+    r = X.sym("r", len(placement.signals(system)) if placement else 0)
     acting, after = u, flow
     over_states = placement.spread(system, states, r) if placement else r
     if placement is not None:
@@ -71,14 +73,14 @@ def build(
     in_ode = {"r": r} if placement and not placement.once_a_step else {}
     in_step = {"r": r} if placement and placement.once_a_step else {}
 
-    xdot = ca.SX(system.dynamics(flow, acting, names, d))
+    xdot = X(system.dynamics(flow, acting, names, d))
     if xdot.shape != (n, 1):
         raise ValueError(
             f"{type(system).__name__}.dynamics must return {n} rows, one a state; got {xdot.shape}"
         )
     if placement is not None:
         xdot = placement.on_derivative(xdot, over_states)
-    y = ca.SX(system.output(flow, u, names, d))
+    y = X(system.output(flow, u, names, d))
     if y.shape != (system.ny, 1):
         raise ValueError(
             f"{type(system).__name__}.output must return {system.ny} rows, one an output; "
@@ -91,15 +93,16 @@ def build(
         )
     known = [system.parameters[name] for name in declared]
     values = [k.constrain(t) for k, t in zip(known, ca.vertsplit(theta), strict=True)]
-    start, past = ca.SX.sym("x0", n), ca.SX.sym("past_u", system.nu * system.memory_steps)
+    start, past = X.sym("x0", n), X.sym("past_u", system.nu * system.memory_steps)
     recalled = system.initial_memory(ca.reshape(past, system.nu, system.memory_steps))
-    before = ca.SX.sym("before", system.nx)
+    before = X.sym("before", system.nx)
     advanced = system.advance_memory(before[n:, :], u, names)
     seen = _features(system, features, x, u, d)
-    idle = ca.SX.zeros(system.nx - n)  # memory does not flow, it advances once a step
+    idle = X.zeros(system.nx - n)  # memory does not flow, it advances once a step
 
-    def function(name: str, inputs: dict[str, ca.SX], value: ca.SX) -> ca.Function:
-        return ca.Function(name, [*inputs.values()], [value], [*inputs], [name + "_out"])
+    def function(name: str, inputs: dict[str, Any], value: Any) -> ca.Function:
+        made = ca.Function(name, [*inputs.values()], [value], [*inputs], [name + "_out"])
+        return scalar_form(made) or made
 
     return Equations(
         constrain=function("constrain", {"theta": theta}, ca.vertcat(ca.SX(0, 1), *values)),
@@ -125,7 +128,7 @@ def default_features(system: System) -> tuple[str, ...]:
     return tuple(s.name for s in (*system.states, *system.inputs, *system.exogenous))
 
 
-def _features(system: System, chosen: tuple[str, ...], x: ca.SX, u: ca.SX, d: ca.SX) -> ca.SX:
+def _features(system: System, chosen: tuple[str, ...], x: Any, u: Any, d: Any) -> Any:
     """z: the chosen signals, an angle as its sine and cosine."""
     signals = (*system.states, *system.memory, *system.inputs, *system.exogenous)
     values = dict(zip((s.name for s in signals), ca.vertsplit(ca.vertcat(x, u, d)), strict=True))
@@ -139,7 +142,7 @@ def _features(system: System, chosen: tuple[str, ...], x: ca.SX, u: ca.SX, d: ca
             (ca.sin(values[name]), ca.cos(values[name])) if name in angles else (values[name],)
         )
     ]
-    return ca.vertcat(ca.SX(0, 1), *z)
+    return ca.vertcat(type(x)(0, 1), *z)
 
 
 def step(

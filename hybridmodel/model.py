@@ -9,10 +9,11 @@ together. In torch the pieces run as modules, in CasADi the network runs as a Fu
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import casadi as ca
 import torch
@@ -24,10 +25,14 @@ from hybridmodel.bridges.torch_to_casadi import Weights, to_casadi
 from hybridmodel.equations import Equations, Scheme, build, default_features, step
 from hybridmodel.placement import Placement, acceleration
 from physics import System
-from physics.integrators import Integrator, rk4
+from physics.integrators import ALL, Integrator, discrete, rk4
 from residuals import Gated, Residual
 
+if TYPE_CHECKING:
+    from hybridmodel.export import Exported, Target
+
 Network = Callable[[Tensor], Tensor]
+_SAME = 1e-6  # relative; logs give dt as a difference of times
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,12 @@ class HybridModel(nn.Module):
     system          f(x, u; p), in CasADi
     residual        r_θ(z), in torch: a Residual, any nn.Module (it is put behind a zero gate),
                     or None for the physics alone
-    dt              step [s]
+    dt              step [s]; a discrete system has its own, which may be left out
     placement       where r enters, see `hybridmodel.placement`
     fit_parameters  names of the physical parameters that are fitted; the others are constants
-    integrator, substeps   of one step
-    hold            evaluate the network once a step and hold its output over all stages
+    integrator, substeps   of one step, RK4 and 1 unless given; a discrete system has neither
+    hold            evaluate the network once a step and hold its output over all stages (of a
+                    discrete system it is evaluated once anyway)
     features        names of the signals the network sees; default: all states, inputs and
                     exogenous signals, angles as sine and cosine
 
@@ -62,27 +68,25 @@ class HybridModel(nn.Module):
         system: System,
         residual: nn.Module | None = None,
         *,
-        dt: float,
+        dt: float | None = None,
         placement: Placement = acceleration,
         fit_parameters: Sequence[str] = (),
-        integrator: Integrator = rk4,
+        integrator: Integrator | None = None,
         substeps: int = 1,
         hold: bool = False,
         features: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if not (isinstance(dt, int | float) and 0 < dt < float("inf")):
-            raise ValueError(f"dt must be a positive number of seconds, got {dt!r}")
         if substeps < 1:
             raise ValueError(f"substeps must be at least 1, got {substeps}")
-        self.system, self.dt, self.substeps, self.hold = system, float(dt), substeps, hold
-        self.integrator, self.placement = integrator, placement
+        self.dt, self.integrator = _stepping(system, dt, integrator, substeps)
+        self.system, self.substeps, self.hold, self.placement = system, substeps, hold, placement
         self.fit_parameters = system.check_declared(fit_parameters)
         self.features = default_features(system) if features is None else tuple(features)
         placed = placement if residual is not None else None
         self.equations = build(system, placed, self.fit_parameters, self.features)
         self.scheme = Scheme(
-            integrator, substeps, hold, in_ode=placed is not None and not placed.once_a_step
+            self.integrator, substeps, hold, in_ode=placed is not None and not placed.once_a_step
         )
         nz = self.equations.features.size1_out(0)
         nr = len(placement.signals(system)) if placed else 0
@@ -180,8 +184,8 @@ class HybridModel(nn.Module):
     def ode_function(self, *, weights: Weights = "baked") -> ca.Function:
         """ẋ = f(x, u, p, d[, w]) with the residual inside.
 
-        Raises ValueError where the model has no ODE: a held residual, one that acts on the next
-        state, or a system with memory.
+        Raises ValueError where the model has no ODE: a discrete system, a held residual, one that
+        acts on the next state, or a system with memory.
         """
         self._refuse_discrete("ode_function")
         x, u, p, d, w, network = self._symbols(weights)
@@ -198,7 +202,8 @@ class HybridModel(nn.Module):
         """x⁺ = F(x, u, p, d[, dt][, w]) as one casadi.Function with exact derivatives.
 
         dt       None takes the model's own; a number or "symbolic" are refused with ValueError
-                 where dt belongs to the model (held or next-state residuals, memory)
+                 where dt belongs to the model (discrete systems, held or next-state residuals,
+                 memory)
         weights  "baked" writes θ into the graph, "parameters" makes it the input w (nw,)
         """
         if dt not in (None, "symbolic") and not (
@@ -218,6 +223,22 @@ class HybridModel(nn.Module):
         velocity = ca.DM(self.velocity.cpu().numpy())
         x_next = step(self.equations, network, self.scheme, x, u, p, d, dt=h, velocity=velocity)
         return ca.Function("step_", inputs, [x_next], names, ["x_next"])
+
+    def export(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        target: Target,
+        name: str | None = None,
+        dtype: Literal["float64", "float32"] = "float64",
+    ) -> Exported:
+        """Write the model for another tool: "c", "casadi", "onnx", "acados" or "torch".
+
+        See `hybridmodel.export.export`.
+        """
+        from hybridmodel.export import export
+
+        return export(self, directory, target=target, name=name, dtype=dtype)
 
     def parameter_values(self) -> dict[str, float]:
         """The declared physical parameters by name."""
@@ -271,6 +292,7 @@ class HybridModel(nn.Module):
 
     def _refuse_discrete(self, what: str) -> None:
         reasons = {
+            "the system is discrete, x⁺ = f(x, u, p, d)": self.system.dt is not None,
             "the residual is held over a step (hold=True)": self.hold and self.residual is not None,
             f"placement {self.placement.name!r} acts on the discrete step": (
                 self.residual is not None and self.placement.once_a_step
@@ -292,6 +314,30 @@ class HybridModel(nn.Module):
             if value.shape[-1] != size:
                 raise ValueError(f"{name} must have shape (…, {size}), got {tuple(value.shape)}")
         return x, u, d
+
+
+def _stepping(
+    system: System, dt: float | None, integrator: Integrator | None, substeps: int
+) -> tuple[float, Integrator]:
+    """dt [s] and integrator of a model, those of the system itself where it is discrete."""
+    if system.dt is None:
+        if not (isinstance(dt, int | float) and 0 < dt < float("inf")):
+            raise ValueError(f"dt must be a positive number of seconds, got {dt!r}")
+        if integrator is discrete:
+            raise ValueError(
+                f"integrator: 'discrete' is for systems with a dt of their own, and "
+                f"{type(system).__name__} gives ẋ; choose one of {[m.name for m in ALL]}"
+            )
+        return float(dt), rk4 if integrator is None else integrator
+    own = f"{type(system).__name__} is discrete, x⁺ = f(x, u, p, d) every {system.dt:g} s"
+    same = isinstance(dt, int | float) and abs(dt - system.dt) <= _SAME * system.dt
+    if not (dt is None or same):
+        raise ValueError(f"dt: {own}; leave dt out, got {dt!r}")
+    if integrator is not None and integrator != discrete:
+        raise ValueError(f"integrator: {own}, nothing to integrate; got {integrator.name!r}")
+    if substeps != 1:
+        raise ValueError(f"substeps: {own}, which has no parts; wanted 1, got {substeps}")
+    return system.dt, discrete
 
 
 def _sized(residual: nn.Module, nz: int, nr: int) -> Residual:

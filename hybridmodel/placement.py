@@ -5,6 +5,8 @@
     input          ẋ = f(x, u + r; p)                (delta action)
     next_state     x⁺ = F(x, u; p) + r               (tangent space of the state)
 
+A discrete system (x⁺ = f(x, u; p), no ẋ) takes the last two.
+
 A placement is two small functions on CasADi expressions, each the identity where it is not
 given; no other file knows which placement is in use.
 """
@@ -46,7 +48,7 @@ class Placement:
     name      its name in checkpoints and reports
     targets   the signals that r may correct, a function of the System
     rows      names of those it does correct; None means all
-    on_input, on_derivative, on_next   (value, r spread over all targets) ↦ value, in SX
+    on_input, on_derivative, on_next   (value, r spread over all targets) ↦ value, SX or MX
     """
 
     name: str
@@ -66,7 +68,15 @@ class Placement:
         return self.on_next is not _unchanged
 
     def signals(self, system: System) -> tuple[Signal, ...]:
-        """The signals that r corrects, in order; ValueError for an unknown name or none."""
+        """The signals that r corrects, in order.
+
+        Raises ValueError for an unknown name or none, or where a discrete system has no ẋ.
+        """
+        if system.dt is not None and self.on_derivative is not _unchanged:
+            raise ValueError(
+                f"placement {self.name!r} corrects ẋ, and {type(system).__name__} is discrete, "
+                f"x⁺ = f(x, u, p, d): use placement.next_state, or placement.input"
+            )
         targets = {s.name: s for s in self.targets(system)}
         if unknown := [name for name in self.rows or () if name not in targets]:
             raise ValueError(
@@ -84,7 +94,7 @@ class Placement:
     def spread(self, system: System, signals: tuple[Signal, ...], r: ca.SX) -> ca.SX:
         """r (nr,) laid out over `signals`, 0 where it does not act."""
         value = dict(zip((s.name for s in self.signals(system)), ca.vertsplit(r), strict=True))
-        return ca.vertcat(*(value.get(s.name, ca.SX(0)) for s in signals))
+        return ca.vertcat(*(value.get(s.name, type(r)(0)) for s in signals))
 
 
 acceleration = Placement("acceleration", _acceleration_rows, on_derivative=_plus)

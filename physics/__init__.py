@@ -1,8 +1,9 @@
-"""Analytic dynamics, written once in CasADi: ẋ = f(x, u, p, d)."""
+"""Analytic dynamics, written once in CasADi: ẋ = f(x, u, p, d), or x⁺ of a discrete system."""
 
 from physics import integrators
 from physics.cartpole import CartPole
 from physics.double_pendulum import DoublePendulum
+from physics.from_casadi import FromCasadi, from_casadi
 from physics.input_delay import InputDelay
 from physics.linear import Linear, Trivial
 from physics.mechanical import Mechanical
@@ -13,6 +14,7 @@ from physics.system import Signal, System
 __all__ = [
     "CartPole",
     "DoublePendulum",
+    "FromCasadi",
     "InputDelay",
     "Linear",
     "Mechanical",
@@ -21,5 +23,6 @@ __all__ = [
     "Signal",
     "System",
     "Trivial",
+    "from_casadi",
     "integrators",
 ]

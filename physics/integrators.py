@@ -1,6 +1,8 @@
 """Explicit one-step methods, written once for CasADi expressions and torch tensors.
 
 x⁺ = advance(f, x, h, v)      f: x ↦ ẋ,  h step [s],  v: 1 on velocity rows, 0 elsewhere
+
+`ALL` are those for ẋ; `discrete` is for systems whose f gives x⁺.
 """
 
 from __future__ import annotations
@@ -37,7 +39,12 @@ def _rk4(f: Callable[[Any], Any], x: Any, h: Any, v: Any) -> Any:
     return x + h / 6 * (k1 + 2 * (k2 + k3) + k4)
 
 
+def _discrete(f: Callable[[Any], Any], x: Any, h: Any, v: Any) -> Any:
+    return f(x)
+
+
 euler = Integrator("euler", 1, _euler)
 semi_implicit_euler = Integrator("semi_implicit_euler", 1, _semi_implicit_euler)
 rk4 = Integrator("rk4", 4, _rk4)
+discrete = Integrator("discrete", 0, _discrete)  # no order: there is nothing to approximate
 ALL = (euler, semi_implicit_euler, rk4)

@@ -6,7 +6,8 @@
     d  exogenous signals (nd,)  known but not commanded: time, voltage, payload of a log
     y  outputs           (ny,)  what is measured
 
-f is always continuous; SI units and radians throughout.
+f gives ẋ unless the system has a step `dt` of its own: then it gives x⁺. SI units and radians
+throughout.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Self
+from typing import Any, Self
 
 import casadi as ca
 
@@ -50,9 +51,12 @@ class Signal:
 class System(ABC):
     """Analytic dynamics ẋ = f(x, u, p, d) with named signals.
 
-    A subclass is a frozen dataclass: Parameter fields are p, tuples of Signal name the
-    channels, and `dynamics` is the one method it must give. `states`, `inputs`, `exogenous`
-    and `outputs` are read as attributes (class attribute, field or property alike).
+    A subclass is a frozen dataclass: Parameter fields are p (a field that is a tuple of pairs
+    (name, Parameter) holds several), tuples of Signal name the channels, and `dynamics` is the
+    one method it must give. `states`, `inputs`, `exogenous`, `outputs`, `dt` and `symbols` are
+    read as attributes (class attribute, field or property alike).
+
+    A system with a step `dt` [s] is discrete, x⁺ = f(x, u, p, d).
 
     Memory (delays, lags) is state that advances once a step instead of flowing: a system with
     `memory` signals appends them to x and gives `applied_input`, `advance_memory` and
@@ -67,7 +71,11 @@ class System(ABC):
 
     @abstractmethod
     def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
-        """ẋ (continuous states only). `p.name` is an SX where declared, a float elsewhere."""
+        """ẋ, or x⁺ of a discrete system, without memory.
+
+        `p.name` is an expression where declared, a float elsewhere. Expressions are SX unless
+        `symbols` says MX.
+        """
 
     def output(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
         """y = h(x, u, p, d); the continuous states unless given."""
@@ -77,6 +85,19 @@ class System(ABC):
     def outputs(self) -> tuple[Signal, ...]:
         """Names of y; the continuous states unless given."""
         return self.states
+
+    @property
+    def dt(self) -> float | None:
+        """Step of a discrete system [s], None where f gives ẋ; a wrapped System's unless given."""
+        return next((s.dt for s in self._wrapped() if s.dt is not None), None)
+
+    @property
+    def symbols(self) -> Any:
+        """What the methods are given, casadi.SX or casadi.MX; a wrapped System's unless given.
+
+        SX is faster; MX is for functions that have no scalar form (interpolants, callbacks).
+        """
+        return next((s.symbols for s in self._wrapped() if s.symbols is not ca.SX), ca.SX)
 
     def applied_input(self, m: ca.SX, u: ca.SX, p: SimpleNamespace) -> ca.SX:
         """The input that f sees during this step, from memory m and the commanded u."""
@@ -88,7 +109,7 @@ class System(ABC):
 
     def initial_memory(self, past_u: ca.SX) -> ca.SX:
         """m from the last `memory_steps` commanded inputs (nu, memory_steps), oldest first."""
-        return ca.SX(0, 1)
+        return type(past_u)(0, 1)
 
     # -- what follows is final ---------------------------------------------------------------
 
@@ -105,6 +126,8 @@ class System(ABC):
         names = [s.name for s in (*self.states, *self.memory, *self.inputs, *self.exogenous)]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{type(self).__name__}: signal names must differ, {twice} repeat")
+        if self.dt is not None and not 0 < self.dt < math.inf:
+            raise ValueError(f"{type(self).__name__}: dt must be seconds > 0, got {self.dt!r}")
 
     @property
     def nx(self) -> int:
@@ -141,7 +164,9 @@ class System(ABC):
             value = getattr(self, field.name)
             if isinstance(value, System):
                 found |= value.parameters
-            elif isinstance(value, float):
+            elif _are_named(value):
+                found |= dict(value)
+            elif isinstance(value, float) and field.name != "dt":
                 found[field.name] = value if isinstance(value, Parameter) else Parameter(value)
         return found
 
@@ -157,6 +182,10 @@ class System(ABC):
             if isinstance(value, System):
                 inner = {k: v for k, v in values.items() if k in value.parameters}
                 changes[field.name] = value.with_parameters(**inner)
+            elif _are_named(value):
+                changes[field.name] = tuple(
+                    (name, old.replace(values.get(name, old))) for name, old in value
+                )
             elif field.name in values:
                 changes[field.name] = self.parameters[field.name].replace(values[field.name])
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
@@ -179,3 +208,17 @@ class System(ABC):
         if p is not None:
             values |= dict(zip(declared, ca.vertsplit(p), strict=True))
         return SimpleNamespace(**values)
+
+    def _wrapped(self) -> Iterator[System]:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, System):
+                yield value
+
+
+def _are_named(value: object) -> bool:
+    """Whether this is a tuple of pairs (name, Parameter)."""
+    return isinstance(value, tuple) and all(
+        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], Parameter)
+        for pair in value
+    )

@@ -55,6 +55,21 @@ ROOMS = (
     ),
     Room(("hybridmodel.demo",), (*OURS, "torch", "numpy"), never=OUTER),
     Room(
+        ("hybridmodel.export", "hybridmodel.bridges.onnx_to_casadi"),
+        (
+            *OURS,
+            "casadi",
+            "torch",
+            "numpy",
+            "scipy",
+            "safetensors",
+            "onnx",
+            "onnxruntime",
+            "onnxscript",
+        ),
+        never=(*OUTER, "hybridmodel.demo", "hybridmodel.envs"),
+    ),
+    Room(
         ("hybridmodel",),
         (*OURS, "casadi", "torch", "numpy", "scipy", "safetensors"),
         never=(*OUTER, "hybridmodel.demo", "hybridmodel.envs"),
@@ -126,7 +141,10 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 """
 
-EXTRAS = ("gymnasium", "pybullet", "pybullet_data", "matplotlib", "PIL", "jinja2")
+EXTRAS = (
+    *("gymnasium", "pybullet", "pybullet_data", "matplotlib", "PIL", "jinja2"),
+    *("onnx", "onnxruntime", "onnxscript"),
+)
 CONSOLE = ("cyclopts", "rich", "pydantic")
 
 

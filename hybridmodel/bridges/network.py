@@ -1,113 +1,176 @@
-"""A torch network as a short list of layers: the form that every other path reads.
+"""A torch network as a `Graph` of expressions, read from one table of module classes.
 
-    Affine      y = W x + b
-    Scale       y = s ∘ x + c
-    Activation  y = σ(x)
-
-One table maps module classes to layers; a new module joins by one line.
+A new module joins by one line; what the table does not know is traced (`traced`).
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 import residuals
+from hybridmodel.bridges import layers
+from hybridmodel.bridges.expressions import elementwise
+from hybridmodel.bridges.graph import Graph, Input, Node, RefusalError, UnknownOperationError
+from hybridmodel.bridges.layers import SELU, Nodes, Rule, activation
+from hybridmodel.bridges.traced import trace
 
+Sizes = tuple[int, ...]
 
-@dataclass(frozen=True)
-class Affine:
-    """y = W x + b: weight (m, n), bias (m,) or None."""
-
-    weight: Tensor
-    bias: Tensor | None
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        return (self.weight,) if self.bias is None else (self.weight, self.bias)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """y = s ∘ x + c: scale (n,), shift (n,) or None."""
-
-    scale: Tensor
-    shift: Tensor | None = None
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        return (self.scale,) if self.shift is None else (self.scale, self.shift)
-
-
-@dataclass(frozen=True)
-class Activation:
-    """y = σ(x) elementwise, by name; `argument` is its one number where it has one."""
-
-    name: str
-    argument: float = 0.0
-    tensors: tuple[Tensor, ...] = ()
-
-
-Layer = Affine | Scale | Activation
-
-
-def _softplus(m: nn.Softplus) -> tuple[Layer, ...]:
-    if m.beta != 1:
-        raise ValueError(f"Softplus(beta={m.beta}) has no layer form; beta must be 1")
-    return (Activation("softplus", m.threshold),)
-
-
-def _gelu(m: nn.GELU) -> tuple[Layer, ...]:
-    return (Activation("gelu" if m.approximate == "none" else "gelu_tanh"),)
-
-
-def _limit(m: residuals.Limit) -> tuple[Layer, ...]:
-    return (Scale(1 / m.limit), Activation("tanh"), Scale(m.limit))
-
-
-def _gated(m: residuals.Gated) -> tuple[Layer, ...]:
-    return (*lower(m.input), *lower(m.module), Scale(m.gate), *lower(m.output))
-
-
-_LAYERS: dict[type[nn.Module], Callable[[Any], tuple[Layer, ...]]] = {
-    nn.Sequential: lambda m: tuple(layer for child in m for layer in lower(child)),
-    nn.Linear: lambda m: (Affine(m.weight, m.bias),),
-    nn.Identity: lambda m: (),
-    nn.Tanh: lambda m: (Activation("tanh"),),
-    nn.Sigmoid: lambda m: (Activation("sigmoid"),),
-    nn.ReLU: lambda m: (Activation("relu"),),
-    nn.LeakyReLU: lambda m: (Activation("leaky_relu", m.negative_slope),),
-    nn.ELU: lambda m: (Activation("elu", m.alpha),),
-    nn.SiLU: lambda m: (Activation("silu"),),
-    nn.GELU: _gelu,
-    nn.Softplus: _softplus,
-    residuals.Standardize: lambda m: (Scale(1 / m.scale, -m.mean / m.scale),),
-    residuals.Rescale: lambda m: (Scale(m.scale),),
-    residuals.Limit: _limit,
-    residuals.Gated: _gated,
-    residuals.MLP: lambda m: lower(m.chain),
+_TABLE: dict[type[nn.Module], Rule] = {
+    nn.Sequential: layers.sequential,
+    nn.Linear: layers.linear_layer,
+    nn.Identity: lambda _, m, x: x,
+    nn.Dropout: layers.dropout,
+    nn.AlphaDropout: layers.dropout,
+    nn.LayerNorm: layers.layer_norm,
+    nn.RMSNorm: layers.rms_norm,
+    nn.RNNCell: layers.rnn_cell,
+    nn.GRUCell: layers.gru_cell,
+    nn.LSTMCell: layers.lstm_cell,
+    nn.Tanh: activation("tanh"),
+    nn.Sigmoid: activation("sigmoid"),
+    nn.ReLU: activation("relu"),
+    nn.ReLU6: activation("hardtanh", "min_val", "max_val"),
+    nn.LeakyReLU: activation("leaky_relu", "negative_slope"),
+    nn.PReLU: layers.prelu,
+    nn.ELU: lambda _, m, x: elementwise("elu", x, arguments=(m.alpha, 1.0, 1.0)),
+    nn.SELU: lambda _, m, x: elementwise("elu", x, arguments=SELU),
+    nn.CELU: lambda _, m, x: elementwise("elu", x, arguments=(m.alpha, 1.0, 1 / m.alpha)),
+    nn.SiLU: activation("silu"),
+    nn.GELU: layers.gelu,
+    nn.Mish: activation("mish"),
+    nn.Softplus: activation("softplus", "beta", "threshold"),
+    nn.LogSigmoid: activation("log_sigmoid"),
+    nn.Softsign: activation("softsign"),
+    nn.Softshrink: activation("softshrink", "lambd"),
+    nn.Hardshrink: activation("hardshrink", "lambd"),
+    nn.Tanhshrink: activation("tanhshrink"),
+    nn.Threshold: activation("threshold", "threshold", "value"),
+    nn.Hardtanh: activation("hardtanh", "min_val", "max_val"),
+    nn.Hardsigmoid: activation("hardsigmoid"),
+    nn.Hardswish: activation("hardswish"),
+    nn.Softmax: layers.softmax_layer,
+    nn.LogSoftmax: layers.softmax_layer,
+    residuals.Standardize: layers.standardize,
+    residuals.Rescale: layers.rescale,
+    residuals.Limit: layers.limit,
+    residuals.Gated: layers.gated,
+    residuals.MLP: lambda read, m, x: read(m.chain, x),
 }
-KNOWN = tuple(sorted(cls.__name__ for cls in _LAYERS))
+KNOWN = tuple(sorted(cls.__name__ for cls in _TABLE))
+
+_SIZES: dict[type[nn.Module], Callable[[Any], Sizes]] = {
+    nn.Linear: lambda m: (m.in_features,),
+    nn.LayerNorm: lambda m: m.normalized_shape[-1:],
+    nn.RMSNorm: lambda m: m.normalized_shape[-1:],
+    nn.RNNCell: lambda m: (m.input_size, m.hidden_size),
+    nn.GRUCell: lambda m: (m.input_size, m.hidden_size),
+    nn.LSTMCell: lambda m: (m.input_size, m.hidden_size, m.hidden_size),
+    residuals.Standardize: lambda m: (m.scale.numel(),),
+    residuals.Rescale: lambda m: (m.scale.numel(),),
+    residuals.Limit: lambda m: (m.limit.numel(),),
+}
 
 
-def lower(module: nn.Module) -> tuple[Layer, ...]:
-    """The layers of a module, in order; they share its tensors.
+def lower(module: nn.Module, nz: int | Sizes | None = None) -> Graph:
+    """The graph of what module(z) computes now; its nodes share the module's tensors.
 
-    Raises ValueError for a module class that is not in the table, naming it and the known ones.
+    nz   size of z, or of each argument where the module has several; may be left out where the
+         module tells (its first layer is a Linear, a norm, a cell or a residual)
+
+    Raises ValueError for a module that can be neither read from the table nor traced, naming it,
+    its place and the reason, and for an nz that is missing or does not fit.
     """
-    if type(module) not in _LAYERS:
-        raise ValueError(
-            f"{type(module).__name__} has no CasADi form; known are {', '.join(KNOWN)}"
-        )
-    return _LAYERS[type(module)](module)
+    inputs = tuple(Input((size,)) for size in checked_sizes(module, nz))
+    reader = _Reader(module)
+    outputs = reader.apply(module, *inputs)
+    for y in outputs:
+        if len(y.shape) != 1:
+            raise ValueError(f"a network must map vectors to vectors, this one gives {y.shape}")
+    return Graph(inputs, outputs, tuple(reader.traced))
+
+
+def checked_sizes(module: nn.Module, nz: int | Sizes | None) -> Sizes:
+    """The sizes of a module's arguments, as given or as the module tells.
+
+    Raises ValueError where there are none.
+    """
+    sizes = (nz,) if isinstance(nz, int) else nz if nz is not None else input_sizes(module)
+    if sizes is None:
+        raise ValueError("nz must be given: no layer of this network has a size")
+    if not sizes or any(size < 0 for size in sizes):
+        raise ValueError(f"nz must be a size or a tuple of sizes, got {nz!r}")
+    return tuple(sizes)
+
+
+def input_sizes(module: nn.Module) -> Sizes | None:
+    """The sizes of a module's arguments where the module tells them, else None."""
+    if isinstance(module, residuals.Residual):
+        return None if module.nz is None else (module.nz,)
+    if type(module) is nn.Sequential:
+        for child in module:  # an activation keeps the size and a module of another kind may not
+            if (found := input_sizes(child)) is not None or type(child) not in _TABLE:
+                return found
+    return _SIZES[type(module)](module) if type(module) in _SIZES else None
+
+
+def weight_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The numbers of a network by name: floating-point parameters, then buffers, each once.
+
+    Integer and Boolean buffers are structure, not numbers; tensors on the meta device have none.
+    """
+    tensors = dict([*module.named_parameters(), *module.named_buffers()])
+    return {k: t for k, t in tensors.items() if t.is_floating_point() and not t.is_meta}
 
 
 def pack_weights(module: nn.Module) -> np.ndarray:
-    """All numbers of a network as one vector (nw,), in the order that `to_casadi` reads them."""
-    tensors = [t for layer in lower(module) for t in layer.tensors]
+    """w (nw,) in float64: all numbers of a network, in the order of `weight_tensors`.
+
+    A Function with weights as parameters reads this vector; what is shared stands in it once.
+    """
+    tensors = weight_tensors(module).values()
     flat = [t.detach().cpu().double().numpy().ravel() for t in tensors]
     return np.concatenate([np.zeros(0), *flat])
+
+
+class _Reader:
+    """Applies modules to nodes, and remembers which ones had to be traced."""
+
+    def __init__(self, root: nn.Module) -> None:
+        self.names = {id(child): name for name, child in root.named_modules()}
+        self.traced: list[str] = []
+
+    def apply(self, module: nn.Module, *nodes: Node) -> Nodes:
+        """What a module makes of nodes, by its rule or else by tracing."""
+        path = self.names.get(id(module), "")
+        try:
+            rule = _rule(module, len(nodes))
+            found = None if rule is None else rule(self.apply, module, *nodes)
+            if found is None:
+                found = trace(module, nodes)
+                self.traced.append(path)
+            return (found,) if isinstance(found, Node) else found
+        except RefusalError:
+            raise  # by a module inside, which has the longer path
+        except (ValueError, NotImplementedError) as error:
+            known = not isinstance(error, NotImplementedError)
+            place = f" at {path!r}" if path else ""
+            kind = RefusalError if known else UnknownOperationError
+            raise kind(f"{type(module).__name__}{place}: {error}") from error
+
+
+def _rule(module: nn.Module, count: int) -> Rule | None:
+    """The rule for a call with `count` arguments, where the call itself has not been changed."""
+    rule = _TABLE.get(type(module))
+    if rule is None or module._forward_hooks or module._forward_pre_hooks:
+        return None
+    if "forward" in vars(module):
+        return None
+    named = list(inspect.signature(rule).parameters.values())[2:]
+    fits = count == len(named) or any(p.kind is p.VAR_POSITIONAL for p in named)
+    return rule if fits else None  # such as a cell without its state, which is zero then

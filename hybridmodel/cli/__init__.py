@@ -34,11 +34,15 @@ for _verb, _help in {
     "evaluate": "Prediction error of a model by step, on logs.",
     "plan": "Plan with a model and print the plan.",
     "validate": "Check a model against a fresh run of an engine.",
+    "check-agreement": "Do all paths of a model give the same numbers and derivatives?",
+    "check-system": "Does your own system obey the laws the rest relies on?",
+    "export": "Write a model for another tool: C, CasADi, ONNX, acados, torch.",
     "compare": "Do two runs differ, by which test?",
     "report": "Write a run folder's HTML report again.",
     "doctor": "Versions, extras, and a self-check of this installation.",
 }.items():
-    app.command(f"hybridmodel.cli.{_verb}:{_verb}", name=_verb, help=_help)
+    _function = _verb.replace("-", "_")
+    app.command(f"hybridmodel.cli.{_function}:{_function}", name=_verb, help=_help)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

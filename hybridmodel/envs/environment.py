@@ -240,9 +240,10 @@ def _output_function(
     system: System,
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
     """h(x, u) as numbers, None where y = x."""
-    x, u = ca.SX.sym("x", system.nx), ca.SX.sym("u", system.nu)
-    y = system.output(x, u, system.namespace(), ca.SX(0, 1))
-    if ca.is_equal(ca.SX(y), x, 0):
+    X = system.symbols
+    x, u = X.sym("x", system.nx), X.sym("u", system.nu)
+    y = system.output(x, u, system.namespace(), X(0, 1))
+    if ca.is_equal(X(y), x, 0):
         return None
     h = ca.Function("h", [x, u], [y])
     return lambda x, u: np.asarray(h(x, u), dtype=np.float64).reshape(-1)

@@ -19,6 +19,9 @@ class OdePlant(Environment):
 
     Dry friction is smoothed over `smoothing` [rad/s, m/s]; 0 is the exact sign, which chatters
     around v = 0 by about c h/M. `integrator` is one of `physics.integrators`.
+
+    A discrete system steps as it is, x⁺ = f(x, uᵃ): dt is its own and there are no substeps.
+    Raises ValueError where it is given another dt or substeps.
     """
 
     def __init__(
@@ -35,6 +38,13 @@ class OdePlant(Environment):
         integrator: integrators.Integrator = integrators.rk4,
         smoothing: float = 0.01,
     ) -> None:
+        if system.dt is not None:
+            own = f"{type(system).__name__} is discrete, x⁺ = f(x, u) every {system.dt:g} s"
+            if abs(dt - system.dt) > 1e-6 * system.dt:
+                raise ValueError(f"dt: {own}; got {dt!r}")
+            if substeps not in (None, 1):
+                raise ValueError(f"substeps: {own}, which has no parts; got {substeps}")
+            dt, substeps, integrator = system.dt, 1, integrators.discrete
         super().__init__(
             system,
             dt=dt,
@@ -48,11 +58,11 @@ class OdePlant(Environment):
         self.truth = Disturbed(system=system, hidden=self.hidden, smoothing=smoothing)
         self._integrator = integrator
         nq = system.nq if isinstance(system, Mechanical) else 0
-        x, u = ca.SX.sym("x", system.nx), ca.SX.sym("u", system.nu)
-        force = ca.SX.sym("force", nq)
-        p, d = self.truth.namespace(), ca.SX(0, 1)
+        X = system.symbols
+        x, u, force = X.sym("x", system.nx), X.sym("u", system.nu), X.sym("force", nq)
+        p, d = self.truth.namespace(), X(0, 1)
 
-        def f(x: ca.SX) -> ca.SX:
+        def f(x: Any) -> Any:
             return self.truth.flow(x, u, force, p, d)
 
         rows = system.velocity_rows
@@ -74,6 +84,10 @@ class OdePlant(Environment):
         self._here = np.asarray(states[:, -1], dtype=np.float64).reshape(-1)
 
     def _acceleration(self, x: np.ndarray, applied: np.ndarray) -> np.ndarray:
+        if self.system.dt is not None:
+            raise ValueError(
+                f"{type(self.system).__name__} is discrete, x⁺ = f(x, u): it has no acceleration"
+            )
         rate = np.asarray(self._rate(x, applied), dtype=np.float64).reshape(-1)
         return rate[list(self.system.velocity_rows)]
 

@@ -53,13 +53,17 @@ def rollout_gap(
 ) -> np.ndarray:
     """|x_plant − x_system| (H, nx) after each control step under u (H, nu), both from x0.
 
-    The System is integrated by RK4 with so many substeps that its own error vanishes.
+    The System is integrated by RK4 with so many substeps that its own error vanishes; a discrete
+    one steps as it is.
     """
     system = environment.system if system is None else system
     f = _rate(system)
-    x, command = ca.SX.sym("x", system.nx), ca.SX.sym("u", system.nu)
-    h = environment.dt / substeps
-    after = integrators.rk4.advance(lambda x: f(x, command), x, h, 0.0)
+    X = system.symbols
+    x, command = X.sym("x", system.nx), X.sym("u", system.nu)
+    method = integrators.rk4
+    if system.dt is not None:
+        method, substeps = integrators.discrete, 1
+    after = method.advance(lambda x: f(x, command), x, environment.dt / substeps, 0.0)
     flow = ca.Function("flow", [x, command], [after]).mapaccum(substeps)
     environment.reset(options={"state": x0})
     here, gap = np.asarray(x0, dtype=np.float64), []
@@ -70,6 +74,7 @@ def rollout_gap(
 
 
 def _rate(system: System) -> ca.Function:
-    x, u = ca.SX.sym("x", system.nx), ca.SX.sym("u", system.nu)
-    rate = system.dynamics(x, u, system.namespace(), ca.SX(0, 1))
+    X = system.symbols
+    x, u = X.sym("x", system.nx), X.sym("u", system.nu)
+    rate = system.dynamics(x, u, system.namespace(), X(0, 1))
     return ca.Function("rate", [x, u], [rate])

@@ -65,7 +65,7 @@ class Disturbed(System):
         return self.system.output(x, u, p, d)
 
     def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
-        return self.flow(x, self.hidden.actuated(u), ca.SX(0), p, d)
+        return self.flow(x, self.hidden.actuated(u), type(x)(0), p, d)
 
     def flow(self, x: ca.SX, applied: ca.SX, force: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
         """ẋ under what the actuator applies (nu,) and a further generalised force τ (nq,)."""

@@ -41,8 +41,9 @@ from physics import (
     Signal,
     System,
     Trivial,
+    from_casadi,
 )
-from physics.integrators import Integrator, euler, rk4, semi_implicit_euler
+from physics.integrators import Integrator, discrete, euler, rk4, semi_implicit_euler
 from residuals import MLP
 
 ANGLE = (Signal("angle", "rad", angle=True), Signal("rate", "rad/s", rate_of="angle"))
@@ -86,6 +87,30 @@ class Encoder(System):
         return ca.vertcat(x[0] + p.offset, p.stiffness * x[0], u[0])
 
 
+def _sled() -> ca.Function:
+    """A sled that is pushed up a slope against drag: one scalar input each, as do-mpc has it."""
+    position, velocity, push, mass, drag, slope = (ca.SX.sym(s) for s in "qvumcs")
+    rate = (push - drag * velocity * ca.fabs(velocity)) / mass - 9.81 * ca.sin(slope)
+    names = ["position", "velocity", "push", "mass", "drag", "slope"]
+    symbols = [position, velocity, push, mass, drag, slope]
+    return ca.Function("sled", symbols, [ca.vertcat(velocity, rate)], names, ["xdot"])
+
+
+def _fan() -> ca.Function:
+    """A fan whose drag is a table of its speed: MX that has no scalar form."""
+    x, u, p = ca.MX.sym("x", 2), ca.MX.sym("u"), ca.MX.sym("p", 2)
+    knots = np.linspace(-8.0, 8.0, 17)
+    drag = ca.interpolant("drag", "bspline", [knots.tolist()], np.arctan(knots).tolist())
+    return ca.Function("fan", [x, u, p], [ca.vertcat(x[1], (u - p[1] * drag(x[1])) / p[0])])
+
+
+def _tank() -> ca.Function:
+    """x⁺ of two tanks in a row, at the next reading."""
+    x, u, p = ca.SX.sym("x", 2), ca.SX.sym("u", 1), ca.SX.sym("p", 2)
+    flow = ca.vertcat(p[0] * ca.tanh(x[0]), p[1] * ca.tanh(x[1]))
+    return ca.Function("tank", [x, u, p], [x + ca.vertcat(u - flow[0], flow[0] - flow[1])])
+
+
 SYSTEMS: Mapping[str, System] = {
     "linear": Linear(
         A=((0.0, 1.0, 0.0), (-2.0, -0.1, 0.5), (0.0, 0.0, -1.0)),
@@ -105,6 +130,22 @@ SYSTEMS: Mapping[str, System] = {
     "towed": Towed(),
     "encoder": Encoder(),
     "delayed_towed": InputDelay(system=Towed(), steps=1),
+    "sled": from_casadi(
+        _sled(),
+        states=(Signal("position", "m"), Signal("velocity", "m/s", rate_of="position")),
+        inputs=("push",),
+        exogenous=("slope",),
+        parameters={"mass": Parameter(2.0, "kg", "positive"), "drag": 0.3},
+    ),
+    "fan": from_casadi(
+        _fan(), states=ANGLE, inputs=("torque",), parameters={"inertia": 0.7, "drag": 0.4}
+    ),
+    "tank": from_casadi(
+        _tank(),
+        states=("upper", "lower"),
+        parameters={"upper_drain": 0.2, "lower_drain": Parameter(0.1, "m/s", "positive")},
+        dt=0.02,
+    ),
 }
 RESIDUALS: Mapping[str, Callable[[int, int], nn.Module | None]] = {  # (nz, nr) ↦ residual
     "physics": lambda nz, nr: None,
@@ -116,9 +157,20 @@ RESIDUALS: Mapping[str, Callable[[int, int], nn.Module | None]] = {  # (nz, nr) 
     "module": lambda nz, nr: nn.Sequential(nn.Linear(nz, 5), nn.GELU(), nn.Linear(5, nr)),
 }
 PLACEMENTS: Mapping[str, Callable[[System], Placement]] = {
-    **{placement.name: lambda _, p=placement: p for placement in placements.ALL},
-    "one_row": lambda system: placements.derivative.on(system.states[-1].name),
+    **{
+        placement.name: lambda system, p=placement: _fitting(p, system)
+        for placement in placements.ALL
+    },
+    "one_row": lambda system: _fitting(placements.derivative, system).on(system.states[-1].name),
 }
+
+
+def _fitting(placement: Placement, system: System) -> Placement:
+    """The placement, or the next state where a discrete system has no ẋ to correct."""
+    fits = system.dt is None or placement in (placements.input, placements.next_state)
+    return placement if fits else placements.next_state
+
+
 HOLDS: Mapping[str, bool] = {"stages": False, "held": True}
 STEPPINGS: Mapping[str, tuple[Integrator, int]] = {
     "rk4": (rk4, 1),
@@ -158,6 +210,11 @@ class Case:
         return PLACEMENTS[self.placement_name](self.system)
 
     @property
+    def stepping(self) -> tuple[Integrator, int]:
+        """A discrete system has its own, whatever the name."""
+        return STEPPINGS[self.stepping_name] if self.system.dt is None else (discrete, 1)
+
+    @property
     def recipe(self) -> nn.Module | None:
         """A new residual without training."""
         angles = sum(s.angle for s in self.system.states)
@@ -167,7 +224,7 @@ class Case:
             return RESIDUALS[self.residual_name](nz, len(self.placement.signals(self.system)))
 
     def build(self, residual: nn.Module | None) -> HybridModel:
-        integrator, substeps = STEPPINGS[self.stepping_name]
+        integrator, substeps = self.stepping
         return HybridModel(
             self.system,
             residual,

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from hybridmodel import HybridModel, check_agreement
+from physics.integrators import discrete
 
 
 def numbers(function: ca.Function, *arguments: torch.Tensor) -> torch.Tensor:
@@ -96,6 +97,7 @@ def test_new_weights_need_no_new_function(case, zoo) -> None:
 def test_a_free_step_agrees_or_is_refused_by_name(case) -> None:
     model = case.trained
     reasons = {
+        "the system is discrete": case.system.dt is not None,
         "held over a step": model.hold and model.residual is not None,
         "'next_state' acts on the discrete step": (
             model.residual is not None and case.placement_name == "next_state"
@@ -123,6 +125,7 @@ def test_a_free_step_agrees_or_is_refused_by_name(case) -> None:
 def test_the_ode_is_where_a_vanishing_step_points(case) -> None:
     model = case.trained
     discrete = case.placement_name == "next_state" and model.residual is not None
+    discrete = discrete or case.system.dt is not None
     if discrete or case.system.memory or (model.hold and model.residual is not None):
         return  # the test above: refused by name
     free = model.step_function(dt="symbolic")
@@ -186,7 +189,9 @@ def test_what_is_passed_in_stays_as_it_was(case) -> None:
 def by_hand(name: str, substeps: int, f, x: np.ndarray, dt: float, is_rate: np.ndarray):
     h = dt / substeps
     for _ in range(substeps):
-        if name == "euler":
+        if name == "discrete":
+            x = f(x)
+        elif name == "euler":
             x = x + h * f(x)
         elif name == "semi_implicit_euler":
             x = np.where(is_rate, x + h * f(x), x)
@@ -202,17 +207,18 @@ def by_hand(name: str, substeps: int, f, x: np.ndarray, dt: float, is_rate: np.n
 
 def test_physics_alone_is_the_integrated_system(system_name: str, stepping_name: str, zoo) -> None:
     system = zoo.systems[system_name]
-    integrator, substeps = zoo.steppings[stepping_name]
+    integrator, substeps = zoo.steppings[stepping_name] if system.dt is None else (discrete, 1)
     n, rng = len(system.states), np.random.default_rng(3)
-    model = HybridModel(system, dt=0.05, integrator=integrator, substeps=substeps)
+    dt = system.dt or 0.05
+    model = HybridModel(system, dt=dt, integrator=integrator, substeps=substeps)
     x, u, d = (rng.standard_normal(k) for k in (system.nx, system.nu, system.nd))
     acting = x[n : n + system.nu] if system.memory else u
-    symbols = [ca.SX.sym("s", k) for k in (n, system.nu, system.nd)]
+    symbols = [system.symbols.sym("s", k) for k in (n, system.nu, system.nd)]
     xdot = system.dynamics(symbols[0], symbols[1], system.namespace(), symbols[2])
     f = ca.Function("f", symbols, [xdot])
     is_rate = np.array([s.rate_of is not None for s in system.states])
     wanted = by_hand(
-        integrator.name, substeps, lambda x: f(x, acting, d).full()[:, 0], x[:n], 0.05, is_rate
+        integrator.name, substeps, lambda x: f(x, acting, d).full()[:, 0], x[:n], dt, is_rate
     )
     ahead = model(*(torch.tensor(v) for v in (x, u, d))).numpy()
     assert ahead[:n] == pytest.approx(wanted, rel=1e-12, abs=1e-12)
@@ -221,7 +227,7 @@ def test_physics_alone_is_the_integrated_system(system_name: str, stepping_name:
 
 def test_the_output_is_the_documented_one(system_name: str, zoo) -> None:
     system, rng = zoo.systems[system_name], np.random.default_rng(4)
-    model = HybridModel(system, dt=0.05)
+    model = HybridModel(system, dt=system.dt or 0.05)
     x, u, d = (rng.standard_normal((5, k)) for k in (system.nx, system.nu, system.nd))
     y = model.output(*(torch.tensor(v) for v in (x, u, d))).numpy()
     assert y.shape == (5, system.ny)

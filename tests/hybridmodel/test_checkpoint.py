@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import casadi as ca
 import numpy as np
 import pytest
 import safetensors.torch
@@ -17,7 +18,16 @@ import hybridmodel
 import residuals
 from hybridmodel import CheckpointError, HybridModel, load, placement, save
 from hybridmodel.checkpoint import _digest, describe
-from physics import CartPole, InputDelay, Pendulum, Signal, integrators
+from physics import (
+    CartPole,
+    FromCasadi,
+    InputDelay,
+    Parameter,
+    Pendulum,
+    Signal,
+    from_casadi,
+    integrators,
+)
 from residuals import MLP, Residual
 
 X, U = torch.tensor([0.3, -0.5]).double(), torch.tensor([0.2]).double()
@@ -291,6 +301,59 @@ def test_a_residual_given_where_none_was_saved_is_refused(tmp_path: Path) -> Non
     save(HybridModel(Pendulum(), dt=0.02), tmp_path / "physics")
     with pytest.raises(CheckpointError, match="holds a model without residual, got residual=MLP"):
         load(tmp_path / "physics", residual=MLP())
+
+
+# -- functions of the user's own ---------------------------------------------------------------
+
+
+def spring(stiffness: float = 2.0, name: str = "spring", table: bool = False) -> FromCasadi:
+    """q̈ = u − k sin q as a casadi.Function, which a table makes MX."""
+    x, u, p = (ca.MX.sym(s, n) for s, n in (("x", 2), ("u", 1), ("p", 1)))
+    knots = np.linspace(-9.0, 9.0, 7)
+    sine = ca.interpolant("sine", "bspline", [knots.tolist()], (stiffness * np.sin(knots)).tolist())
+    force = sine(x[0]) if table else stiffness * ca.sin(x[0])
+    f = ca.Function(name, [x, u, p], [ca.vertcat(x[1], (u - force) / p)])
+    h = ca.Function("h", [x], [x[0]])
+    return from_casadi(
+        f, states=("q", "v"), parameters={"mass": Parameter(1.5, "kg", "positive")}, output=h
+    )
+
+
+@pytest.mark.parametrize("table", [False, True], ids=["SX", "MX"])
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: InputDelay(system=s, steps=1)])
+def test_a_system_with_a_function_is_saved_by_its_digest(tmp_path: Path, wrap, table: bool) -> None:
+    path, made = tmp_path / "mine", model(wrap(spring(table=table)), placement=placement.derivative)
+    save(made, path)
+    assert b"serialization" not in path.read_bytes()
+    other = spring(table=table).with_parameters(mass=9.0)  # numbers come from the file
+    twin = load(path, system=wrap(other))
+    assert twin.system == made.system
+    x = made.initial_state(X)
+    assert torch.equal(twin(x, U), made(x, U))
+    assert torch.equal(twin.output(x, U), made.output(x, U))
+    with pytest.raises(
+        CheckpointError,
+        match=r"holds the casadi.Function 'spring', .* pass load\(…, system=…\) with",
+    ):
+        load(path)
+    for wrong in (spring(2.0 + 1e-9, table=table), spring(name="coil", table=table)):
+        with pytest.raises(
+            CheckpointError, match=r"is not the 'spring' that was saved: .* version of CasADi"
+        ):
+            load(path, system=wrap(wrong))
+
+
+def test_a_discrete_model_comes_back(tmp_path: Path) -> None:
+    x = ca.SX.sym("x", 2)
+    u = ca.SX.sym("u")
+    f = ca.Function("f", [x, u], [ca.vertcat(x[1], ca.sin(x[0]) + u)])
+    made = model(
+        from_casadi(f, dt=0.25), dt=None, fit_parameters=(), placement=placement.next_state
+    )
+    save(made, tmp_path / "model")
+    twin = load(tmp_path / "model", system=from_casadi(f))  # its dt comes from the file
+    assert (twin.dt, twin.integrator, twin.system.dt) == (0.25, integrators.discrete, 0.25)
+    assert torch.equal(twin(X, U), made(X, U))
 
 
 # -- saving ----------------------------------------------------------------------------------

@@ -110,3 +110,49 @@ def test_an_input_that_comes_late_has_no_effect_before() -> None:
     (slope,) = torch.autograd.grad(last, u)
     assert (slope[:2].abs() > 0).all()
     assert slope[2:].tolist() == [[0.0], [0.0]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lagging(Odd):
+    """A system with memory of its own, whose hooks are given what `symbols` says."""
+
+    kind: str = "SX"
+    memory: tuple[Signal, ...] = (Signal("lagged"),)
+    memory_steps: int = 2
+    outputs: tuple[Signal, ...] = (Signal("y"),)  # type: ignore[override]
+
+    @property
+    def symbols(self):
+        return getattr(ca, self.kind)
+
+    def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        return ca.vertcat(self._known(x)[1], u - ca.sin(x[0]))
+
+    def output(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        return self._known(x)[0] * x[1]
+
+    def applied_input(self, m: ca.SX, u: ca.SX, p: SimpleNamespace) -> ca.SX:
+        return self._known(m) + u
+
+    def advance_memory(self, m: ca.SX, u: ca.SX, p: SimpleNamespace) -> ca.SX:
+        return self._known(m) / 2 + u
+
+    def initial_memory(self, past_u: ca.SX) -> ca.SX:
+        return self._known(past_u)[0] / 2 + past_u[1]
+
+    def _known(self, value: ca.SX) -> ca.SX:
+        assert isinstance(value, self.symbols)
+        return value
+
+
+def test_all_hooks_are_given_the_symbols_that_the_system_wants() -> None:
+    scalar, matrix = (HybridModel(Lagging(kind=kind), dt=0.1) for kind in ("SX", "MX"))
+    x, u = torch.tensor([0.25, -0.5]).double(), torch.tensor([0.75]).double()
+    past = torch.tensor([[0.5], [0.125]]).double()
+    start = scalar.initial_state(x, past)
+    assert start.tolist() == [0.25, -0.5, 0.375]
+    assert torch.equal(matrix.initial_state(x, past), start)
+    assert torch.equal(matrix(start, u), scalar(start, u))
+    assert torch.equal(matrix.output(start, u), scalar.output(start, u))
+    for function in vars(matrix.equations).values():
+        assert function.is_a("SXFunction")  # MX only where it must be

@@ -216,3 +216,99 @@ def test_what_has_no_ode_is_refused_with_the_reason(call: str) -> None:
         with pytest.raises(ValueError, match=f"{call}.* is refused: .*{reason}.*, so dt belongs"):
             getattr(model, call)(**({"dt": "symbolic"} if call == "step_function" else {}))
     HybridModel(Linear(), dt=DT, hold=True).ode_function()  # nothing is held
+
+
+# -- discrete systems ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tanks(System):
+    """x⁺ of two tanks in a row; `dt` may be a field and is no parameter."""
+
+    drain: float = 0.3
+    dt: float = 0.5
+    states: tuple[Signal, ...] = (Signal("upper", "m"), Signal("lower", "m", rate_of="upper"))
+    inputs: tuple[Signal, ...] = (Signal("pump", "m"),)
+
+    def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        flow = p.drain * ca.tanh(x)
+        return ca.vertcat(x[0] + u[0] - flow[0], x[1] + flow[0] - flow[1])
+
+
+def poured(x: torch.Tensor, u: torch.Tensor, drain: float = 0.3) -> torch.Tensor:
+    flow = drain * torch.tanh(x)
+    return x + torch.stack([u[..., 0] - flow[..., 0], flow[..., 0] - flow[..., 1]], -1)
+
+
+def test_a_discrete_model_is_its_f_exactly() -> None:
+    model = HybridModel(Tanks(), fit_parameters=("drain",))
+    assert (model.dt, model.integrator, model.substeps) == (0.5, integrators.discrete, 1)
+    assert list(Tanks().parameters) == ["drain"]
+    x = torch.randn(4, 2, generator=torch.Generator().manual_seed(0)).double()
+    u = torch.randn(4, 1, generator=torch.Generator().manual_seed(1)).double()
+    assert torch.allclose(model(x, u), poured(x, u), rtol=1e-15, atol=1e-15)
+    there = model.step_function()(x[0].numpy(), u[0].numpy(), [0.3], []).full()[:, 0]
+    assert np.allclose(there, poured(x[0], u[0]), rtol=1e-15, atol=1e-15)
+    assert HybridModel(Tanks(), dt=0.5 * (1 + 1e-9), integrator=integrators.discrete).dt == 0.5
+    assert copy.deepcopy(model).dt == 0.5
+
+
+def test_a_residual_of_a_discrete_model_enters_the_next_state_or_the_input() -> None:
+    x, u = torch.tensor([0.4, 0.1]).double(), torch.tensor([0.2]).double()
+    for where, wanted in (
+        (placement.next_state.on("lower"), lambda r: poured(x, u) + torch.tensor([0.0, 1.0]) * r),
+        (placement.input, lambda r: poured(x, u + r)),
+    ):
+        model = HybridModel(Tanks(), MLP((4,), seed=2), placement=where)
+        assert torch.equal(model(x, u), HybridModel(Tanks())(x, u))
+        held = HybridModel(Tanks(), MLP((4,), seed=2), placement=where, hold=True)
+        with torch.no_grad():
+            for made in (model, held):
+                for weight in made.residual.parameters():
+                    weight.fill_(0.3)
+        r = model.residual(model.residual_features(x, u))
+        assert r.abs().max() > 0.01
+        assert torch.allclose(model(x, u), wanted(r), rtol=1e-14)
+        assert torch.equal(held(x, u), model(x, u))  # one evaluation a step, held or not
+    for where in (placement.acceleration, placement.derivative):
+        with pytest.raises(
+            ValueError, match=rf"{where.name!r} corrects ẋ, .* use placement.next_s"
+        ):
+            HybridModel(Tanks(), MLP((4,)), placement=where)
+
+
+def test_a_delay_around_a_discrete_system_is_that_delay() -> None:
+    model = HybridModel(InputDelay(system=Tanks(), steps=2))
+    u = torch.linspace(0.1, 0.9, 6).double()[:, None]
+    x = model.rollout(model.initial_state(torch.zeros(2).double()), u)[:, :2]
+    late = torch.cat([torch.zeros(2, 1).double(), u[:-2]])
+    assert torch.equal(x, HybridModel(Tanks()).rollout(torch.zeros(2).double(), late))
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"dt": 0.1}, r"dt: Tanks is discrete, .* every 0.5 s; leave dt out, got 0.1"),
+        ({"dt": "fast"}, r"dt: Tanks is discrete, .* got 'fast'"),
+        ({"integrator": integrators.rk4}, r"integrator: Tanks is discrete, .* got 'rk4'"),
+        ({"substeps": 2}, r"substeps: Tanks is discrete, .* wanted 1, got 2"),
+    ],
+)
+def test_what_a_discrete_system_does_not_have_is_refused(keywords, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        HybridModel(Tanks(), **keywords)
+
+
+def test_refusals_between_discrete_and_continuous() -> None:
+    model = HybridModel(Tanks())
+    for call in (model.ode_function, lambda: model.step_function(dt="symbolic")):
+        with pytest.raises(ValueError, match=r"is refused: the system is discrete, x⁺ = f"):
+            call()
+    model.step_function(dt=0.5)  # its own
+    with pytest.raises(ValueError, match="dt must be a positive number of seconds, got None"):
+        HybridModel(Pendulum())
+    with pytest.raises(ValueError, match=r"'discrete' is for systems with a dt .* 'rk4'\]"):
+        HybridModel(Pendulum(), dt=DT, integrator=integrators.discrete)
+    for dt in (0.0, math.nan, -1.0):
+        with pytest.raises(ValueError, match="Tanks: dt must be seconds > 0, got"):
+            Tanks(dt=dt)

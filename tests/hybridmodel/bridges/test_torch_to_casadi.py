@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import casadi as ca
 import numpy as np
 import pytest
@@ -10,21 +12,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from benchmarks.networks import worst
 from hybridmodel import to_casadi, to_torch
 from hybridmodel.bridges.network import pack_weights
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, nn.Module] = {
     "tanh": nn.Tanh(),
     "sigmoid": nn.Sigmoid(),
     "relu": nn.ReLU(),
+    "relu6": nn.ReLU6(),
     "leaky_relu": nn.LeakyReLU(0.2),
+    "prelu": nn.PReLU(dtype=torch.float64),
     "elu": nn.ELU(),
     "steep_elu": nn.ELU(alpha=1.7),
+    "selu": nn.SELU(),
+    "celu": nn.CELU(2.0),
     "silu": nn.SiLU(),
     "gelu": nn.GELU(),
     "gelu_tanh": nn.GELU(approximate="tanh"),
+    "mish": nn.Mish(),
     "softplus": nn.Softplus(),
     "early_softplus": nn.Softplus(threshold=2.0),
+    "steep_softplus": nn.Softplus(beta=2.0, threshold=0.6),
+    "log_sigmoid": nn.LogSigmoid(),
+    "softsign": nn.Softsign(),
+    "softshrink": nn.Softshrink(2.0),
+    "hardshrink": nn.Hardshrink(2.0),
+    "tanhshrink": nn.Tanhshrink(),
+    "threshold": nn.Threshold(2.0, -0.5),
+    "hardtanh": nn.Hardtanh(-30.0, 2.0),
+    "hardswish": nn.Hardswish(),
     "identity": nn.Identity(),
 }
 LAWS = settings(derandomize=True, deadline=None, max_examples=25)
@@ -72,14 +89,73 @@ def test_activations_agree_far_out_and_in_the_kink(name: str) -> None:
     activation = ACTIVATIONS[name]
     function = to_casadi(nn.Sequential(activation), nz=1)
     slope = derivatives(function)
-    for z in (-800.0, -30.0, -1e-9, 0.0, 1e-9, 2.0, 19.9, 20.0, 20.1, 800.0):
+    for z in (
+        -800.0,
+        -30.0,
+        -3.0,
+        -2.0,
+        -1e-9,
+        0.0,
+        1e-9,
+        0.3,
+        2.0,
+        3.0,
+        6.0,
+        19.9,
+        20.0,
+        20.1,
+        800.0,
+    ):
         ours = torch.tensor([z], dtype=torch.float64, requires_grad=True)
         value = activation(ours)
         (gradient,) = torch.autograd.grad(value.sum(), ours)
         theirs = [float(m) for m in slope(z)[:2]]
         assert [value.item(), gradient.item()] == pytest.approx(theirs, rel=1e-12, abs=1e-12)
     assert np.isnan(float(function(np.nan)))
-    assert torch.isnan(activation(torch.tensor(np.nan)))
+    assert torch.isnan(activation(torch.tensor([np.nan], dtype=torch.float64)))
+
+
+def test_hardsigmoid_is_torchs_but_for_a_slope_that_torch_has_in_single_precision() -> None:
+    slope = derivatives(to_casadi(nn.Hardsigmoid(), nz=1))
+    for z in (-4.0, -3.0, -1.0, 0.0, 3.0, 5.0):
+        value, first, second = (float(m) for m in slope(z))
+        assert value == pytest.approx(float(nn.Hardsigmoid()(torch.tensor(z))), abs=1e-7)
+        assert first == (1 / 6 if -3 < z < 3 else 0)
+        assert second == 0
+
+
+@pytest.mark.parametrize("kind", [nn.Softmax, nn.LogSoftmax])
+def test_softmax_holds_far_out(kind: type[nn.Module]) -> None:
+    module = kind(-1)
+    for z in ([1.0, 2.0, -0.5], [900.0, 1.0, -900.0], [2.0, 2.0, 2.0]):
+        point = torch.tensor(z).double()
+        value, first, _ = (m.full() for m in derivatives(to_casadi(module, nz=3))(z))
+        assert np.allclose(value[:, 0], module(point), 1e-13)
+        assert np.allclose(first, torch.func.jacrev(module)(point), 1e-13, 1e-15)
+
+
+def test_random_networks_of_all_kinds_agree_with_their_derivatives() -> None:
+    found = worst(count=50, seed=0)
+    assert found.count == 50
+    assert found.value <= 1e-12
+    assert found.jacobian <= 1e-10
+    assert found.hessian <= 1e-8
+
+
+def test_cells_take_their_state_and_name_it() -> None:
+    gru, lstm = to_casadi(nn.GRUCell(3, 4)), to_casadi(nn.LSTMCell(3, 4), weights="parameters")
+    assert (gru.name_in(), gru.name_out()) == (["z", "h"], ["h_next"])
+    assert (lstm.name_in(), lstm.name_out()) == (["z", "h", "c", "w"], ["h_next", "c_next"])
+    assert [lstm.size1_in(i) for i in range(4)] == [3, 4, 4, 16 * (3 + 4) + 32]
+
+
+def test_known_layers_cost_no_trace() -> None:
+    module = network([6, 64, 64, 2], ["tanh", "tanh", "identity"], 1)
+    to_casadi(module)
+    start = time.perf_counter()
+    for _ in range(10):
+        to_casadi(module)
+    assert (time.perf_counter() - start) / 10 < 0.05  # 2 ms; a trace costs 300
 
 
 def test_weights_as_parameters_equal_baked_ones_and_are_exchanged_without_a_rebuild() -> None:
@@ -127,11 +203,17 @@ def test_the_callers_module_is_left_alone() -> None:
 
 
 def test_refusals_name_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match=r"Conv1d has no CasADi form; known are .*Linear"):
-        to_casadi(nn.Sequential(nn.Conv1d(1, 1, 1)))
     with pytest.raises(ValueError, match="weights must be 'baked' or 'parameters', got 'frozen'"):
         to_casadi(nn.Linear(2, 2), weights="frozen")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="nz must be given: no layer of this network has a size"):
         to_casadi(nn.Tanh())
-    with pytest.raises(ValueError, match="a layer takes 2 features, it is given 3"):
+    with pytest.raises(ValueError, match="Linear: a layer takes 2 features, it is given 3"):
         to_casadi(nn.Linear(2, 2), nz=3)
+    with pytest.raises(
+        ValueError, match=r"Conv1d at '0': .* expected input\[3, 2, 4\]|Conv1d at '0'"
+    ):
+        to_casadi(nn.Sequential(nn.Conv1d(2, 1, 1)), nz=4)
+    with pytest.raises(
+        ValueError, match=r"Dropout at '1': draws random numbers .* call \.eval\(\)"
+    ):
+        to_casadi(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1)))

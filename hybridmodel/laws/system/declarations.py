@@ -1,0 +1,135 @@
+"""Laws about what a System declares: signals, parameters, memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import casadi as ca
+import torch
+
+from hybridmodel.laws.report import Law, told
+from hybridmodel.laws.system.subject import Subject
+from physics import Parameter, System
+
+
+def _builds(s: Subject) -> str:
+    try:
+        s.build(s.system)
+    except Exception as error:
+        try:
+            s.build(s.system, declared=())
+        except Exception:
+            return told(error)
+        return (
+            f"{told(error)} (it builds with no parameter declared: `dynamics` or `output` uses a "
+            "parameter where only a number can stand)"
+        )
+    return ""
+
+
+def _signals(s: Subject) -> str:
+    system = s.system
+    for signal in (*system.states, *system.memory, *system.inputs, *system.exogenous):
+        if signal.angle and signal.unit != "rad":
+            return f"angle {signal.name!r} has unit {signal.unit!r}, wanted 'rad'"
+        if signal.rate_of == signal.name:
+            return f"{signal.name!r} is declared the rate of itself"
+    rates = [signal.rate_of for signal in system.states if signal.rate_of is not None]
+    if twice := {name for name in rates if rates.count(name) > 1}:
+        return f"{sorted(twice)} have two states each as their rate (rate_of=)"
+    names = [signal.name for signal in system.outputs]
+    if twice := {name for name in names if names.count(name) > 1}:
+        return f"outputs repeat the names {sorted(twice)}"
+    return ""
+
+
+def _units(s: Subject) -> str:
+    system = s.system
+    known = (*system.states, *system.inputs, *system.exogenous, *system.outputs)
+    missing = dict.fromkeys(signal.name for signal in known if not signal.unit)
+    return f"without a unit: {', '.join(missing)}" if missing else ""
+
+
+def _plain(system: System) -> set[str]:
+    """Fields that are plain floats, so perhaps constants of the structure, and no parameters."""
+    found = set()
+    for field in dataclasses.fields(system):  # type: ignore[arg-type]
+        value = getattr(system, field.name)
+        if isinstance(value, System):
+            found |= _plain(value)
+        elif isinstance(value, float) and not isinstance(value, Parameter) and field.name != "dt":
+            found.add(field.name)
+    return found
+
+
+def _idle(s: Subject) -> list[str]:
+    """Declared parameters that stand in no equation."""
+    acting: set[int] = set()
+    for piece in ("applied", "derivative", "finish", "output"):
+        function: ca.Function = getattr(s.model.equations, piece)
+        _, columns = function.jac_sparsity(0, function.index_in("p")).get_triplet()
+        acting |= set(columns)
+    return [name for i, name in enumerate(s.model.fit_parameters) if i not in acting]
+
+
+def _effects(s: Subject) -> str:
+    idle = [name for name in _idle(s) if name not in _plain(s.system)]
+    if not idle:
+        return ""
+    return (
+        f"{', '.join(idle)}: no effect on dynamics or output; `dynamics` must use p.{idle[0]} in "
+        f"CasADi operations (self.{idle[0]} and float(p.{idle[0]}) do not follow a fit)"
+    )
+
+
+def _constants(s: Subject) -> str:
+    idle = [name for name in _idle(s) if name in _plain(s.system)]
+    return f"cannot be fitted, p.{idle[0]} is not used: {', '.join(idle)}" if idle else ""
+
+
+def _nominal(s: Subject) -> str:
+    wanted = [float(value) for value in s.system.parameters.values()]
+    found = s.model.equations.constrain(ca.DM.zeros(len(wanted))).full()[:, 0]
+    for name, p, p0 in zip(s.system.parameters, found.tolist(), wanted, strict=True):
+        if p != p0:
+            return f"{name} is {p!r} at ϑ = 0, declared is {p0!r}"
+    return ""
+
+
+def _domains(s: Subject) -> str:
+    for size in (-3.0, 3.0):
+        theta = torch.full((len(s.model.fit_parameters),), size, dtype=torch.float64)
+        found = s.model.torch_equations.constrain(theta).tolist()
+        for p, (name, parameter) in zip(found, s.system.parameters.items(), strict=True):
+            low, high = -math.inf, math.inf
+            if parameter.domain != "real":
+                low, high = (0.0, high) if parameter.domain == "positive" else parameter.domain
+            if not low < p < high:
+                return f"{name} = {p!r} leaves its domain {parameter.domain!r}"
+    return ""
+
+
+def _memory(s: Subject) -> str:
+    system, pieces = s.system, s.model.equations
+    wanted = {
+        "applied_input": (pieces.applied, system.nu, "one an input"),
+        "advance_memory": (pieces.finish, system.nx, "one a state, memory included"),
+        "initial_memory": (pieces.initial, system.nx, "one a state, memory included"),
+    }
+    for method, (function, rows, meaning) in wanted.items():
+        if function.size1_out(0) != rows:
+            return f"{method}: {function.size1_out(0)} rows, wanted {rows}, {meaning}"
+    return ""
+
+
+LAWS = (
+    Law("builds", "a model can be made with all parameters declared", _builds),
+    Law("signals", "angles are in rad, rates belong to another state, names differ", _signals),
+    Law("units", "signals have units", _units, note=True),
+    Law("memory", "memory methods return the declared sizes", _memory),
+    Law("nominal", "ϑ = 0 gives the declared parameters exactly", _nominal),
+    Law("domains", "no ϑ leaves a parameter's domain", _domains),
+    Law("effects", "each parameter acts on dynamics or output", _effects),
+    Law("constants", "each number among the fields can be fitted", _constants, note=True),
+)
