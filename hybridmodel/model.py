@@ -194,7 +194,7 @@ class HybridModel(nn.Module):
         value = self.equations.derivative(x, acting, p, d, *r)
         names = ["x", "u", "p", "d", *(["w"] if w is not None else [])]
         inputs = [x, u, p, d, *([w] if w is not None else [])]
-        return ca.Function("ode", inputs, [value], names, ["xdot"])
+        return _named("ode", inputs, value, names, "xdot")
 
     def step_function(
         self, *, dt: float | Literal["symbolic"] | None = None, weights: Weights = "baked"
@@ -222,7 +222,7 @@ class HybridModel(nn.Module):
             names, inputs = [*names, "w"], [*inputs, w]
         velocity = ca.DM(self.velocity.cpu().numpy())
         x_next = step(self.equations, network, self.scheme, x, u, p, d, dt=h, velocity=velocity)
-        return ca.Function("step_", inputs, [x_next], names, ["x_next"])
+        return _named("step_", inputs, x_next, names, "x_next")
 
     def export(
         self,
@@ -314,6 +314,12 @@ class HybridModel(nn.Module):
             if value.shape[-1] != size:
                 raise ValueError(f"{name} must have shape (…, {size}), got {tuple(value.shape)}")
         return x, u, d
+
+
+def _named(name: str, inputs: list[Any], value: Any, names: list[str], result: str) -> ca.Function:
+    # an argument that a caller forgets is NaN, where CasADi alone would take it for 0
+    options = {"default_in": [math.nan] * len(inputs)}
+    return ca.Function(name, inputs, [value], names, [result], options)
 
 
 def _stepping(

@@ -312,3 +312,14 @@ def test_refusals_between_discrete_and_continuous() -> None:
     for dt in (0.0, math.nan, -1.0):
         with pytest.raises(ValueError, match="Tanks: dt must be seconds > 0, got"):
             Tanks(dt=dt)
+
+
+def test_a_forgotten_argument_is_not_taken_for_zero() -> None:
+    model = HybridModel(Pendulum(), MLP((4,)), dt=0.1, fit_parameters=("mass",))
+    F = model.step_function(dt="symbolic", weights="parameters")
+    given = {"x": [0.1, 0.2], "u": 0.3, "p": model.physical().tolist(), "dt": 0.1}
+    assert np.isnan(F(**given)["x_next"].full()).any()
+    whole = F(**given, w=model.weights())["x_next"].full()
+    assert np.allclose(
+        whole[:, 0], model.step_function()(x=given["x"], u=0.3, p=given["p"])["x_next"].full()[:, 0]
+    )

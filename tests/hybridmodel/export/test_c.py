@@ -17,7 +17,8 @@ import torch
 
 from hybridmodel import HybridModel, save
 from hybridmodel.checkpoint import describe
-from hybridmodel.export import c_test, export
+from hybridmodel.export import export
+from hybridmodel.export.c import vectors
 from hybridmodel.export.c.pieces import OPERATIONS
 from physics import Parameter, Pendulum, Signal, System
 from residuals import MLP
@@ -231,7 +232,7 @@ def test_what_has_no_form_in_c_is_named(tmp_path: Path) -> None:
 
 
 def test_without_a_compiler_the_check_says_so(made, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(c_test.shutil, "which", lambda _: None)
+    monkeypatch.setattr(vectors.shutil, "which", lambda _: None)
     check = export(made("affine"), tmp_path / "c", target="c").check
     assert check.holds is None
     assert str(check).startswith("NOT CHECKED: no C compiler found (looked for cc, gcc, clang)")

@@ -1,0 +1,63 @@
+"""The pages' code runs, block after block, and the files they name are there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import casadi as ca
+import pytest
+
+from hybridmodel import physics
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+
+
+def cart() -> tuple[ca.SX, ca.SX, ca.SX, ca.SX]:
+    x, u, p = ca.SX.sym("x", 2), ca.SX.sym("u"), ca.SX.sym("p")
+    return x, u, p, ca.vertcat(x[1], u / p)
+
+
+def of_dompc() -> SimpleNamespace:
+    """What a do-mpc model is after `setup()`, as far as the page reads it."""
+    x, u, p, xdot = cart()
+    none = [ca.SX.sym(name, 0, 0) for name in ("z", "tvp", "w")]
+    rhs = ca.Function("rhs_fun", [x, u, none[0], none[1], p, none[2]], [xdot],
+                      ["_x", "_u", "_z", "_tvp", "_p", "_w"], ["_rhs"])  # fmt: skip
+    return SimpleNamespace(
+        _rhs_fun=rhs,
+        x=SimpleNamespace(labels=lambda: ["[s,0]", "[v,0]"]),
+        u=SimpleNamespace(labels=lambda: ["[force,0]"]),
+    )
+
+
+def of_acados() -> SimpleNamespace:
+    """An AcadosModel, as far as the page reads it."""
+    x, u, p, xdot = cart()
+    return SimpleNamespace(name="cart", x=x, u=u, p=p, f_expl_expr=xdot)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_code_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    scope = vars(module)
+    scope |= {"dompc_model": of_dompc(), "acados_model": of_acados()}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+        exec(compile(block, page.name, "exec"), scope)
+    assert isinstance(scope["system"], physics.System)
+    assert scope["tank"].nx == 1
+    assert (tmp_path / "out_c" / "export.json").exists()
+    if shutil.which("cc"):
+        assert scope["exported"].check.holds
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_files_it_names_are_there(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
