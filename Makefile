@@ -35,6 +35,7 @@ check: $(ALL)
 
 bench: $(ALL)
 	@$(BIN)/python -m benchmarks.spine --json benchmarks/results/spine.json
+	@$(BIN)/python -m benchmarks.bridges --json benchmarks/results/bridges.json
 
 venv: $(ALL)
 

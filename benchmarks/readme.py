@@ -1,7 +1,8 @@
 """Write figures, the demo's output and its picture into the README.
 
 python -m benchmarks.spine --json benchmarks/results/spine.json
-python -m benchmarks.readme runs/spine/single
+python -m benchmarks.bridges --json benchmarks/results/bridges.json
+python -m benchmarks.readme [runs/spine/single]      without a run only the figures
 """
 
 from __future__ import annotations
@@ -24,21 +25,28 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def figures() -> str:
-    """The rows of every results file as a Markdown table."""
+    """Every results file as a folded Markdown table."""
     parts = []
     for path in sorted(RESULTS.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         if "rows" not in content:
             continue
         about = ", ".join(f"{k} {v}" for k, v in content["machine"].items())
-        lines = ["| figure | value | bar | holds | seeds |", "|---|---|---|---|---|"]
+        held = [row["holds"] for row in content["rows"] if row["holds"] is not None]
+        lines = [
+            "<details>",
+            f"<summary>{content['title']}: {sum(held)} of {len(held)} bars hold</summary>",
+            "",
+            "| figure | value | bar | holds | seeds |",
+            "|---|---|---|---|---|",
+        ]
         for row in content["rows"]:
             spread = row["spread"]
             value = f"{row['value']:.3g} {row['unit']}".strip()
             value += "" if spread is None else f" [{spread[0]:.3g}, {spread[1]:.3g}]"
             mark = {True: "yes", False: "**missed**", None: ""}[row["holds"]]
             lines.append(f"| {row['figure']} | {value} | {row['bar']} | {mark} | {row['seeds']} |")
-        parts.append("\n".join([*lines, "", f"Measured on {about}."]))
+        parts.append("\n".join([*lines, "", f"Measured on {about}.", "", "</details>"]))
     return "\n\n".join(parts)
 
 
@@ -56,15 +64,18 @@ def demo(run: Path) -> str:
     return "\n".join(["```text", *filter(None, lines), "```"])
 
 
-def main(run: Path) -> None:
-    write_picture(run, ROOT / "docs" / "cartpole.webp")
+def main(run: Path | None) -> None:
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
-    for name, content in (("figures", figures()), ("demo", demo(run))):
+    blocks = {"figures": figures()}
+    if run is not None:
+        write_picture(run, ROOT / "docs" / "cartpole.webp")
+        blocks["demo"] = demo(run)
+    for name, content in blocks.items():
         block = f"<!-- {name} -->\n{content}\n<!-- /{name} -->"
         text = re.sub(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _: block, text, flags=re.S)  # noqa: B023
     write_atomically(path, text.encode())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
