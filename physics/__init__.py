@@ -1,9 +1,10 @@
 """Analytic dynamics, written once in CasADi: ẋ = f(x, u, p, d), or x⁺ of a discrete system."""
 
 from physics import integrators
+from physics.binding import FromCasadi
 from physics.cartpole import CartPole
 from physics.double_pendulum import DoublePendulum
-from physics.from_casadi import FromCasadi, from_casadi
+from physics.from_casadi import from_casadi
 from physics.input_delay import InputDelay
 from physics.linear import Linear, Trivial
 from physics.mechanical import Mechanical

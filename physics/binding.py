@@ -1,4 +1,5 @@
-"""One output of a casadi.Function, with the quantity that each of its inputs takes.
+"""One output of a casadi.Function, with the quantity that each of its inputs takes, and the System
+that is made of such.
 
 A Binding is data: equal Functions make equal Bindings in every process, where a casadi.Function
 is only equal to itself.
@@ -10,9 +11,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any, Self
 
 import casadi as ca
+
+from physics.parameter import Parameter
+from physics.system import Signal, System
 
 NO_CODE = ("CallbackInternal", "FmuFunction", "CvodesInterface", "IdasInterface")
 
@@ -123,3 +128,57 @@ def of_class(function: ca.Function, classes: tuple[str, ...]) -> list[str]:
     """Names of the functions inside, this one included, that are of these classes."""
     parts = (function, *function.find_functions())
     return [part.name() for part in parts if part.class_name() in classes]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FromCasadi(System):
+    """What `from_casadi` returns.
+
+    law        f: the function, what its inputs take and the output that is ẋ or x⁺
+    reading    h likewise, None where y = x
+    constants  (name, Parameter) pairs in the order of p
+    """
+
+    law: Binding
+    states: tuple[Signal, ...]
+    inputs: tuple[Signal, ...] = ()
+    exogenous: tuple[Signal, ...] = ()
+    constants: tuple[tuple[str, Parameter], ...] = ()
+    reading: Binding | None = None
+    outputs: tuple[Signal, ...] = ()  # type: ignore[override]
+    dt: float | None = None  # type: ignore[override]
+
+    def __post_init__(self) -> None:
+        if self.reading is None:
+            object.__setattr__(self, "outputs", self.states)
+        super().__post_init__()
+
+    @property
+    def symbols(self) -> Any:
+        parts = [self.law] if self.reading is None else [self.law, self.reading]
+        return ca.MX if any(part.scalar is None for part in parts) else ca.SX
+
+    def dynamics(self, x: Any, u: Any, p: SimpleNamespace, d: Any) -> Any:
+        return self._taken(self.law, x, u, p, d)
+
+    def output(self, x: Any, u: Any, p: SimpleNamespace, d: Any) -> Any:
+        return x if self.reading is None else self._taken(self.reading, x, u, p, d)
+
+    def _taken(self, part: Binding, x: Any, u: Any, p: SimpleNamespace, d: Any) -> Any:
+        values = {name: getattr(p, name) for name, _ in self.constants}
+        vectors = {"x": x, "u": u, "p": ca.vertcat(*values.values()), "d": d}
+        scalars = dict(values)
+        for signals, column in ((self.states, x), (self.inputs, u), (self.exogenous, d)):
+            scalars |= {signal.name: column[i] for i, signal in enumerate(signals)}
+        return part(vectors, scalars)
+
+    def __repr__(self) -> str:
+        told = {kind: [s.name for s in getattr(self, kind)] for kind in ("states", "inputs")}
+        if self.exogenous:
+            told["exogenous"] = [s.name for s in self.exogenous]
+        if self.reading is not None:
+            told["outputs"] = [s.name for s in self.outputs]
+        rows = [f"{name}={names}" for name, names in told.items()]
+        rows += [f"parameters={ {n: float(v) for n, v in self.constants} }"] * bool(self.constants)
+        rows += [f"dt={self.dt:g}"] if self.dt is not None else []
+        return f"FromCasadi({self.law!r}, {', '.join(rows)})"

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 
 import casadi as ca
 
-from physics.binding import Binding
-from physics.from_casadi import FromCasadi
+from physics.binding import Binding, FromCasadi
 from physics.matching import Names, as_signals
 from physics.parameter import Domain, Parameter
 from physics.system import Signal
