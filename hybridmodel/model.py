@@ -12,7 +12,6 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import casadi as ca
@@ -85,6 +84,8 @@ class HybridModel(nn.Module):
         self.features = default_features(system) if features is None else tuple(features)
         placed = placement if residual is not None else None
         self.equations = build(system, placed, self.fit_parameters, self.features)
+        # made here and not when first used, since torch.compile could not look into that
+        self.torch_equations: Equations = self.equations.map(to_torch)
         self.scheme = Scheme(
             self.integrator, substeps, hold, in_ode=placed is not None and not placed.once_a_step
         )
@@ -250,11 +251,6 @@ class HybridModel(nn.Module):
         return Path("torch", "this version has no fused kernel")
 
     # -----------------------------------------------------------------------------------------
-
-    @cached_property
-    def torch_equations(self) -> Equations:
-        """The analytic pieces as torch modules, made once."""
-        return self.equations.map(to_torch)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HybridModel:
         fresh = self.rebuilt()

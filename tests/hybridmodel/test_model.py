@@ -323,3 +323,13 @@ def test_a_forgotten_argument_is_not_taken_for_zero() -> None:
     assert np.allclose(
         whole[:, 0], model.step_function()(x=given["x"], u=0.3, p=given["p"])["x_next"].full()[:, 0]
     )
+
+
+def test_a_rollout_compiles_without_a_graph_break() -> None:
+    model = HybridModel(
+        CartPole(), MLP((4,)), dt=0.02, placement=placement.input, fit_parameters=("pole_mass",)
+    )
+    generator = torch.Generator().manual_seed(0)
+    x, u = (torch.randn(*n, generator=generator).double() for n in ((3, 4), (3, 2, 1)))
+    compiled = torch.compile(model.rollout, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(x, u), model.rollout(x, u))
