@@ -68,6 +68,14 @@ def test_an_operation_works_in_any_batch_and_precision(name: str) -> None:
     assert module(x[:0], A[:0]).shape == (0, 3, SIZE)
 
 
+@pytest.mark.parametrize("form", [None, "matrix"])
+@pytest.mark.parametrize("name", MATRICES)
+def test_an_operation_stays_on_the_device_of_its_arguments(name: str, form) -> None:
+    x, A = (v.to("meta") for v in points(4))  # a device without numbers refuses all others
+    result = to_torch(single(name), form=form)(x, A)
+    assert (result.device.type, result.shape) == ("meta", (4, SIZE))
+
+
 @pytest.mark.parametrize(
     "name", ["solve_lu", "map", "conditional", "if_else_short", "spline_node", "sparse", "blocks"]
 )
