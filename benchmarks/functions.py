@@ -254,7 +254,10 @@ def _matrix_chain(
 
 
 def differences(function: ca.Function, *, points: int = 3, seed: int = 0) -> np.ndarray:
-    """Largest relative differences (3,) of torch and CasADi: value, Jacobian, Hessian."""
+    """Largest relative differences (3,) of torch and CasADi: value, Jacobian, Hessian.
+
+    The Hessian is taken in all ways that torch.func has, over a batch and at a point.
+    """
     counts = [function.numel_in(i) for i in range(function.n_in())]
     shapes = [function.size_in(i) for i in range(function.n_in())]
     flat = ca.MX.sym("v", sum(counts))
@@ -267,23 +270,29 @@ def differences(function: ca.Function, *, points: int = 3, seed: int = 0) -> np.
 
     def ours(v: torch.Tensor) -> torch.Tensor:
         pieces = [
-            part.reshape(m, n).mT if m > 1 else part
-            for part, (n, m) in zip(v.split(counts), shapes, strict=True)
+            part.unflatten(-1, (m, n)).mT if m > 1 else part
+            for part, (n, m) in zip(v.split(counts, -1), shapes, strict=True)
         ]
         return module(*pieces)
 
-    generator = np.random.default_rng(seed)
+    v = torch.from_numpy(np.random.default_rng(seed).normal(size=(points, sum(counts))))
+    forward, reverse, both = torch.func.jacfwd, torch.func.jacrev, torch.func.hessian
+    ways = [
+        (ours(v), torch.func.vmap(reverse(ours))(v), torch.func.vmap(both(ours))(v)),
+        (ours(v[:1]), forward(ours)(v[0])[None], forward(forward(ours))(v[0])[None]),
+        (ours(v[0])[None], reverse(ours)(v[0])[None], reverse(reverse(ours))(v[0])[None]),
+    ]
     worst = np.zeros(3)
-    for _ in range(points):
-        v = generator.normal(size=sum(counts))
-        point = torch.from_numpy(v)
-        found = (ours(point), torch.func.jacrev(ours)(point), torch.func.hessian(ours)(point))
-        for row, (mine, theirs) in enumerate(zip(found, reference(v), strict=True)):
-            wanted = theirs.full()
-            if row == 2:  # (m, n, n) here, vec of (m, n) by n there
-                mine = mine.movedim(0, 1).reshape(wanted.shape)
-            gap = np.abs(mine.detach().numpy().reshape(wanted.shape) - wanted).max()
-            worst[row] = max(worst[row], gap / max(1.0, np.abs(wanted).max()))
+    for way in ways:
+        for k in range(len(way[0])):
+            for row, (found, theirs) in enumerate(zip(way, reference(v[k].numpy()), strict=True)):
+                wanted = theirs.full()
+                mine = found[k].detach()
+                if row == 2:  # (m, n, n) here, vec of (m, n) by n there
+                    mine = mine.movedim(0, 1)
+                gap = np.abs(mine.numpy().reshape(wanted.shape) - wanted)
+                gap = np.nan_to_num(gap, nan=np.inf).max(initial=0.0)
+                worst[row] = max(worst[row], gap / max(1.0, np.abs(wanted).max(initial=0.0)))
     return worst
 
 

@@ -223,7 +223,7 @@ class HybridModel(nn.Module):
             names, inputs = [*names, "w"], [*inputs, w]
         velocity = ca.DM(self.velocity.cpu().numpy())
         x_next = step(self.equations, network, self.scheme, x, u, p, d, dt=h, velocity=velocity)
-        return _named("step_", inputs, x_next, names, "x_next")
+        return _named("F", inputs, x_next, names, "x_next")
 
     def export(
         self,
@@ -339,7 +339,7 @@ def _stepping(
         raise ValueError(f"integrator: {own}, nothing to integrate; got {integrator.name!r}")
     if substeps != 1:
         raise ValueError(f"substeps: {own}, which has no parts; wanted 1, got {substeps}")
-    return system.dt, discrete
+    return float(system.dt), discrete
 
 
 def _sized(residual: nn.Module, nz: int, nr: int) -> Residual:

@@ -288,9 +288,12 @@ def _solve(node: ca.MX) -> Operation:
         matrix, columns = left(as_), right(bs)
         batch = torch.broadcast_shapes(matrix.shape[:-2], columns.shape[:-2])
         matrix, columns = (v.expand(*batch, *v.shape[-2:]) for v in (matrix, columns))
-        # a singular row of a batch gives infinities or NaN and leaves the others alone
-        value, _ = torch.linalg.solve_ex(matrix.mT if transposed else matrix, columns)
-        return packed(value)
+        matrix = matrix.mT if transposed else matrix
+        # Not torch's solve: torch 2.13 loses terms of its second derivative in forward mode. A
+        # singular row of a batch gives infinities or NaN and leaves the others alone.
+        inverse = _inverse(matrix)
+        value = inverse @ columns
+        return packed(value + inverse @ (columns - matrix @ value))  # as exact as elimination
 
     return solve
 
@@ -310,6 +313,34 @@ def _of_matrix(function: Callable[[Tensor], Tensor]) -> Callable[[ca.MX], Operat
 def _inverse(matrix: Tensor) -> Tensor:
     inverse, _ = torch.linalg.inv_ex(matrix)
     return inverse
+
+
+def _determinant(matrix: Tensor) -> Tensor:
+    """det A = det A₀ · det(I + A₀⁻¹ (A − A₀)) at A₀ = A, so that slopes are sums of products.
+
+    torch 2.13 loses terms of the second derivative of its own in forward mode.
+    """
+    here = matrix.detach()
+    value = torch.linalg.det(here)
+    regular = (value != 0)[..., None, None]
+    identity = torch.eye(matrix.shape[-1]).to(matrix)
+    moved = _inverse(torch.where(regular, here, identity)) @ (matrix - here)  # 0, with slopes
+    near = value * sum(_symmetric(torch.where(regular, moved, 0 * identity)))
+    singular = _symmetric(torch.where(regular, 0 * identity, matrix))[-1]
+    return torch.where(value != 0, near, value + singular - singular.detach())
+
+
+def _symmetric(matrix: Tensor) -> list[Tensor]:
+    """e₀ … eₙ of a matrix's eigenvalues: Σ eₖ(M) = det(I + M), eₙ(M) = det M. Newton's identities
+    from the traces of its powers."""
+    power, traces = matrix, []
+    found = [torch.ones_like(matrix[..., 0, 0])]
+    for k in range(1, matrix.shape[-1] + 1):
+        traces.append(power.diagonal(dim1=-2, dim2=-1).sum(-1))
+        signed = [(-1) ** i * found[k - 1 - i] * traces[i] for i in range(k)]
+        found.append(torch.stack(signed).sum(0) / k)
+        power = power @ matrix
+    return found
 
 
 def _reduced(function: Callable[[Tensor], Tensor]) -> Callable[[ca.MX], Operation]:
@@ -369,6 +400,6 @@ _TABLE: dict[str, Callable[[ca.MX], Operation | None]] = {
     "MMAX": _reduced(lambda v: v.amax(-1)),
     "LOGSUMEXP": _reduced(lambda v: torch.logsumexp(v, -1)),
     "SOLVE": _solve,
-    "DETERMINANT": _of_matrix(torch.linalg.det),
+    "DETERMINANT": _of_matrix(_determinant),
     "INVERSE": _of_matrix(_inverse),
 }

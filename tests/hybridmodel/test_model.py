@@ -333,3 +333,11 @@ def test_a_rollout_compiles_without_a_graph_break() -> None:
     x, u = (torch.randn(*n, generator=generator).double() for n in ((3, 4), (3, 2, 1)))
     compiled = torch.compile(model.rollout, fullgraph=True, backend="eager")
     assert torch.equal(compiled(x, u), model.rollout(x, u))
+
+
+def test_a_step_repeats_itself_by_casadis_own_means() -> None:
+    model = HybridModel(Pendulum(), MLP((4,)), dt=0.1)
+    F, x0, u = model.step_function(), np.array([0.3, -0.1]), np.linspace(-1, 1, 5)
+    states = F.mapaccum(5)(x0, u[None], [], []).full().T
+    rolled = model.rollout(torch.from_numpy(x0), torch.from_numpy(u[:, None])).detach()
+    assert np.allclose(states, rolled[1:], rtol=1e-13)

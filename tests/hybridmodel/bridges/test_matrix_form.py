@@ -150,6 +150,16 @@ def test_a_singular_row_leaves_the_others_alone() -> None:
     assert not torch.isfinite(result[1]).any()
 
 
+def test_the_determinant_of_a_singular_row_has_its_slope_too() -> None:
+    A = ca.MX.sym("A", 3, 3)
+    module = to_torch(ca.Function("f", [A], [ca.det(A)]), form="matrix")
+    rows = torch.diag_embed(torch.tensor([[0.0, 2.0, 3.0], [1.0, 2.0, 3.0]], dtype=torch.float64))
+    assert module(rows).flatten().tolist() == pytest.approx([0.0, 6.0])
+    slopes = torch.func.vmap(torch.func.jacrev(module))(rows)[:, 0]
+    adjugates = torch.diag_embed(torch.tensor([[6.0, 0.0, 0.0], [6.0, 3.0, 2.0]]).double())
+    assert torch.allclose(slopes, adjugates)
+
+
 # -- tables ------------------------------------------------------------------------------------
 
 
