@@ -151,6 +151,11 @@ def _spline_node(x: Any, A: Any) -> Any:
     return values * x
 
 
+def _place(x: Any) -> Any:
+    """One of 0, 1, 2 as an index that is computed."""
+    return ca.fmod(ca.floor(ca.fabs(5 * x[0])), SIZE)
+
+
 def _concatenated(x: Any, A: Any) -> Any:
     solved = ca.solve(_near_identity(A), x, "lapacklu", {})
     return ca.vertcat(ca.sin(x[0]), solved[1:])
@@ -202,7 +207,9 @@ MATRICES: Mapping[str, Matrix] = {
     "einstein": _einstein,
     "cross": lambda x, A: ca.tanh(ca.cross(x, A[:, 0])),
     "cumsum": lambda x, A: ca.sin(ca.cumsum(x)) + ca.trace(A) / 9,
-    "at": lambda x, A: ca.sin(x) + 0.5 * x[ca.fmod(ca.floor(ca.fabs(5 * A[0, 0])), SIZE)],
+    "at": lambda x, A: ca.sin(x) + 0.5 * x[_place(A)],
+    # not A[i, 1], A[1, i] and the like: CasADi 3.8 derives them wrongly
+    "at_both": lambda x, A: ca.cos(x) * A[_place(A), _place(x)],
     "assertion": lambda x, A: ca.sin(x).attachAssert(x[0] > -100, "never"),
 }
 

@@ -1,9 +1,10 @@
-"""The way across for a Function without symbolic form: CasADi itself is called, row by row.
+"""The way across for a Function without symbolic form: CasADi itself is called, on all rows.
 
 Callbacks, externals, FMUs, solvers and integrators have no graph that could become torch. Values
 and derivatives are those that CasADi gives: the adjoint is Function.reverse(1), the tangent
 Function.forward(1), and both cross in the same way, so that second derivatives work too. The
-arithmetic is done in float64 on the CPU whatever the tensors are.
+arithmetic is done in float64 on the CPU whatever the tensors are. What a Function raises for one
+row is raised for the batch.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ class _Evaluate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *seeds: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
-        return (None, *ctx.through.adjoint([*saved, *seeds], saved[0]))
+        found = ctx.through.adjoint([*saved, *seeds], saved[0])
+        return (None, *map(_filled, found, saved[: ctx.count]))
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
@@ -110,7 +112,8 @@ class _Evaluate(torch.autograd.Function):
             torch.zeros_like(v) if t is None else t
             for v, t in zip(saved[: ctx.count], tangents[1:], strict=True)
         ]
-        return tuple(ctx.through.tangent([*saved, *given], saved[0]))
+        found = ctx.through.tangent([*saved, *given], saved[0])
+        return tuple(map(_filled, found, saved[ctx.count :]))
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> tuple[tuple[Tensor, ...], Any]:
@@ -121,3 +124,8 @@ class _Evaluate(torch.autograd.Function):
         ]
         results = _Evaluate.apply(through, *wide)
         return results, (0,) * len(results)
+
+
+def _filled(derivative: Tensor, like: Tensor) -> Tensor:
+    """A derivative that CasADi knows to be zero comes without nonzeros."""
+    return derivative if derivative.shape[-1] == like.shape[-1] else torch.zeros_like(like)

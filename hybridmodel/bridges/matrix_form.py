@@ -224,18 +224,26 @@ def _get_nonzeros(node: ca.MX) -> Operation:
     return _taken(_selected(node.info()))
 
 
-def _get_nonzeros_at(node: ca.MX) -> Operation | None:
-    """x[i] where i is itself computed; NaN where it is out of range."""
-    if node.n_dep() != 2 or node.nnz() != node.dep(1).nnz():
-        return None
-    count = node.dep(0).nnz()
+def _get_nonzeros_at(node: ca.MX) -> Operation:
+    """x[outer + inner], the outer index varying slowest, where one or both are computed.
 
-    def get(x: Tensor, i: Tensor) -> Tensor:
-        batch = torch.broadcast_shapes(x.shape[:-1], i.shape[:-1])
-        x, i = x.expand(*batch, x.shape[-1]), i.expand(*batch, i.shape[-1])
-        inside = (i > -1) & (i < count)
-        at = torch.where(inside, i, 0).long()
-        return torch.where(inside, x.gather(-1, at), torch.nan)
+    NaN where it is out of range, which CasADi asks of the nonzero and not of row and column.
+    """
+    count, info = node.dep(0).nnz(), node.info()
+    fixed = {
+        name: torch.tensor([*range(*(part[key] for key in ("start", "stop", "step")))])
+        for name, part in info.items()
+    } or ({"outer": torch.zeros(1)} if node.n_dep() == 2 else {})
+
+    def get(x: Tensor, first: Tensor, *second: Tensor) -> Tensor:
+        inner = fixed["inner"].to(first) if "inner" in fixed else first
+        outer = first if "inner" in fixed else (*second, fixed.get("outer", first))[0].to(first)
+        at = torch.trunc(outer)[..., :, None] + torch.trunc(inner)[..., None, :]
+        at = at.flatten(-2)
+        inside = (at >= 0) & (at < count)  # false for NaN
+        batch = torch.broadcast_shapes(x.shape[:-1], at.shape[:-1])
+        place = torch.where(inside, at, 0).long().expand(*batch, at.shape[-1])
+        return torch.where(inside, x.expand(*batch, x.shape[-1]).gather(-1, place), torch.nan)
 
     return get
 

@@ -1,6 +1,7 @@
 """CasADi's scalar operations on torch tensors: the one table both forms of a Function use.
 
-Values and slopes are CasADi's, NaN, infinity and ties included.
+Values are CasADi's, NaN and infinity included, and so are slopes, where a function has one; at its
+singular points (atan2 and pow at 0, an argument that is NaN) torch's may differ.
 """
 
 from __future__ import annotations
@@ -39,8 +40,20 @@ def _without_nan(x: Tensor, y: Tensor, value: Tensor) -> Tensor:
 
 
 def _fmod(x: Tensor, y: Tensor) -> Tensor:
-    # torch's vectorised fmod gives NaN where x / y overflows, so a large multiple goes first
-    return torch.fmod(torch.fmod(x, y * 2.0**1000), y)
+    # torch's vectorised fmod is wrong where x / y is large for the dtype: float64 is always enough,
+    # and a large multiple of y goes first
+    a, b = x.detach().double(), y.detach().double()
+    value = torch.fmod(torch.fmod(a, b * 2.0**1000), b)
+    n = torch.where(value == a, 0, torch.trunc((a - value) / b)).to(y.dtype)  # y may be infinite
+    n = torch.nan_to_num(n)
+    slope = x - n * torch.where(n == 0, 0, y)
+    return value.to(slope.dtype) + (slope - slope.detach())
+
+
+def _pow(x: Tensor, y: Tensor) -> Tensor:
+    # torch takes xʸ at y = 0 as constant in x, and so loses a mixed second derivative
+    zero = (y == 0) & (x > 0) & torch.isfinite(x)
+    return torch.where(zero, torch.exp(y * torch.log(torch.where(zero, x, 1))), torch.pow(x, y))
 
 
 def _remainder(x: Tensor, y: Tensor) -> Tensor:
@@ -88,7 +101,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "SIGN": _sign,
     "FLOOR": torch.floor,
     "CEIL": torch.ceil,
-    "POW": torch.pow,
+    "POW": _pow,
     "CONSTPOW": torch.pow,
     "ATAN2": torch.atan2,
     "HYPOT": torch.hypot,

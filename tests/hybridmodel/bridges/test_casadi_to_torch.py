@@ -149,6 +149,25 @@ def test_erfinv_inverts_erf() -> None:
     assert torch.allclose(module(torch.erf(z)), z, rtol=1e-10)
 
 
+@pytest.mark.parametrize("operation", TABLE)
+def test_slopes_are_the_same_in_single_precision(operation: str) -> None:
+    function, count = scalar(operation)
+    module = to_torch(function)
+    for row in points(operation, count)[:5]:
+        both = []
+        for dtype in (torch.float64, torch.float32):
+            v = torch.tensor(row, dtype=torch.float32).to(dtype)
+            both.append(torch.func.jacrev(lambda v: module(*v[:, None])[0])(v).double())
+        assert torch.allclose(*both, rtol=1e-4, atol=1e-5, equal_nan=True), row
+
+
+def test_a_power_of_zero_keeps_its_mixed_derivative() -> None:
+    module = to_torch(scalar("POW")[0])
+    point = torch.tensor([2.0, 0.0], dtype=torch.float64)
+    hessian = torch.func.hessian(lambda v: module(v[:1], v[1:])[0])(point)
+    assert torch.allclose(hessian, torch.tensor([[0.0, 0.5], [0.5, math.log(2) ** 2]]).double())
+
+
 def test_a_tie_shares_its_slope_and_nan_is_passed_over() -> None:
     for operation in ("FMIN", "FMAX"):
         module = to_torch(scalar(operation)[0])

@@ -141,6 +141,24 @@ def test_an_index_out_of_range_is_nan() -> None:
         assert np.allclose(ours, theirs.full()[:, 0], equal_nan=True)
 
 
+@pytest.mark.parametrize(
+    "pick",
+    [lambda A, i: A[i, 1], lambda A, i: A[1, i], lambda A, i: A[i, i], lambda A, i: A[:, i]],
+)
+def test_a_computed_index_beside_a_fixed_one(pick) -> None:
+    A, i = ca.MX.sym("A", 3, 3), ca.MX.sym("i")
+    function = ca.Function("f", [A, i], [pick(A, i)])
+    module, values = to_torch(function), torch.arange(9.0).reshape(3, 3).double()
+    assert module.calls_through == ()
+    for index in (0.0, 2.0, 3.0, -1.0):
+        ours = module(values, torch.tensor([index]).double())
+        theirs = function(values.numpy(), index).full()
+        assert np.allclose(ours, theirs.ravel(), equal_nan=True)
+    # CasADi 3.8 derives some of these wrongly, so finite differences are the judge
+    inside = torch.tensor([1.0]).double()
+    assert torch.autograd.gradcheck(lambda v: module(v, inside), values.requires_grad_())
+
+
 def test_a_singular_row_leaves_the_others_alone() -> None:
     A, b = ca.MX.sym("A", 2, 2), ca.MX.sym("b", 2)
     module = to_torch(ca.Function("f", [A, b], [ca.solve(A, b, "lapacklu", {})]))
@@ -261,6 +279,14 @@ def test_a_callback_is_called_through_with_its_derivatives_and_says_so() -> None
         v.requires_grad_()
         assert torch.autograd.gradcheck(module, v)
         assert torch.autograd.gradgradcheck(module, v)
+
+
+def test_a_derivative_that_casadi_knows_to_be_zero_is_zero() -> None:
+    x = ca.MX.sym("x", 3)
+    module = to_torch(ca.Function("f", [x], [ca.find(x) * x[1]]), form="matrix")
+    v = torch.tensor([0.0, 2.0, 3.0], dtype=torch.float64)
+    for jacobian in (torch.func.jacrev, torch.func.jacfwd):
+        assert jacobian(module)(v).tolist() == [[0.0, 1.0, 0.0]]
 
 
 def test_a_solver_inside_a_function_is_called_through() -> None:
