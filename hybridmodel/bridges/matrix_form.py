@@ -37,6 +37,7 @@ class MatrixForm:
         self._form_of, self._form_of_node = form_of, form_of_node
         self.input_counts = [mx.nnz_in(i) for i in range(mx.n_in())]
         self.called: list[Any] = []
+        self._scalars = 0
         self._program: list[tuple[Operation, list[int], list[int]]] = []
         self._inputs: list[tuple[int, int, int, int]] = []  # register ← input, from, to
         self._constants: list[tuple[int, Tensor]] = []
@@ -73,6 +74,7 @@ class MatrixForm:
         return self._registers - 1
 
     def _operation(self, node: ca.MX, op: int) -> Operation:
+        self._scalars += _scalar_count(node, op)
         if op in OPCODE:
             return ARITHMETIC.get(OPCODE[op]) or FUNCTIONS[OPCODE[op]]
         make = _TABLE.get(NAME.get(op, ""))
@@ -88,6 +90,11 @@ class MatrixForm:
     def size(self) -> int:
         """What an evaluation costs, in torch operations of the scalar form."""
         return WEIGHT * len(self._program) + sum(form.size for form in self.called)
+
+    @property
+    def scalars(self) -> int:
+        """About how many scalar operations the same graph would be."""
+        return self._scalars + sum(form.size for form in self.called)
 
     def __call__(self, nonzeros: Sequence[Tensor], like: Tensor) -> list[Tensor]:
         values: list[Any] = [None] * self._registers
@@ -109,6 +116,15 @@ class MatrixForm:
             wide = [v.expand(*batch, v.shape[-1]) for v in parts]
             results.append(torch.cat(wide, -1) if wide else like.new_zeros(*batch, 0))
         return results
+
+
+def _scalar_count(node: ca.MX, op: int) -> int:
+    """About how many scalar operations a node is made of."""
+    if op == ca.OP_MTIMES:
+        return 2 * node.dep(1).nnz() * node.dep(2).size2()
+    if op in (ca.OP_SOLVE, ca.OP_INVERSE, ca.OP_DETERMINANT):
+        return max(node.dep(i).size1() for i in range(node.n_dep())) ** 3
+    return node.nnz() if op in OPCODE else 0
 
 
 def alone(node: ca.MX) -> ca.Function:
@@ -143,6 +159,14 @@ def nonzeros_of(sparsity: ca.Sparsity) -> Callable[[Tensor], Tensor]:
         return values if take is None else take(values)
 
     return pack
+
+
+def nonzeros_in(sparsity: ca.Sparsity, wide: ca.Sparsity) -> Callable[[Tensor], Tensor]:
+    """Nonzeros of a sparsity ↦ those of a wider one, 0 where they are new."""
+    if sparsity == wide:
+        return lambda values: values
+    places = _places(sparsity)
+    return _taken([places[place] for place in wide.find()])
 
 
 def _places(sparsity: ca.Sparsity) -> list[int]:
@@ -319,8 +343,9 @@ def _of_matrix(function: Callable[[Tensor], Tensor]) -> Callable[[ca.MX], Operat
 
 
 def _inverse(matrix: Tensor) -> Tensor:
-    inverse, _ = torch.linalg.inv_ex(matrix)
-    return inverse
+    half = matrix.dtype in (torch.float16, torch.bfloat16)  # which LAPACK does not know
+    inverse, _ = torch.linalg.inv_ex(matrix.float() if half else matrix)
+    return inverse.to(matrix.dtype)
 
 
 def _determinant(matrix: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class ScalarForm:
         self._slots: list[Any] = [None] * sx.sz_w()
         held: dict[int, int | float] = {}  # register → slot of its present value, or a constant
         constants: dict[tuple[str, bool], int] = {}
-        nodes = sx.instructions_sx() if _calls(sx) else []
+        callees = calls(sx)
 
         def slot(register: int, *, plain: bool = False) -> int:
             """Where a register's value is; constants become tensors unless `plain`."""
@@ -57,7 +57,7 @@ class ScalarForm:
             elif op == ca.OP_OUTPUT:
                 self._outputs[outs[0]][outs[1]] = self._emit(_same, self._new(), slot(ins[0]))
             elif op == ca.OP_CALL:
-                form = form_of(nodes[k].which_function())
+                form = form_of(callees[k])
                 results = self._call(form, [slot(i) for i in ins])
                 for place, out in enumerate(outs):
                     if out >= 0:
@@ -108,8 +108,11 @@ class ScalarForm:
         return [_stacked([slots[s] for s in row], batch, like) for row in self._outputs]
 
 
-def _calls(sx: ca.Function) -> bool:
-    return any(sx.instruction_id(k) == ca.OP_CALL for k in range(sx.n_instructions()))
+def calls(sx: ca.Function) -> dict[int, ca.Function]:
+    """The Functions that an SX graph calls, by instruction."""
+    found = [k for k in range(sx.n_instructions()) if sx.instruction_id(k) == ca.OP_CALL]
+    nodes = sx.instructions_sx() if found else []
+    return {k: nodes[k].which_function() for k in found}
 
 
 def _same(x: Any) -> Any:

@@ -340,6 +340,23 @@ def test_a_form_that_does_not_exist_is_refused() -> None:
         to_torch(spline, form="scalar")
 
 
+def test_what_is_no_function_is_refused() -> None:
+    for wrong in (None, ca.SX.sym("x"), ca.Function(), lambda x: x):
+        with pytest.raises(ValueError, match="wanted a casadi.Function, got"):
+            to_torch(wrong)  # type: ignore[arg-type]
+    x = ca.SX.sym("x")
+    with pytest.raises(ValueError, match="f: a SXFunction has no 'matrix' form"):
+        to_torch(ca.Function("f", [x], [x]), form="matrix")
+
+
+def test_all_arguments_are_taken_in_the_widest_dtype() -> None:
+    x, A = ca.MX.sym("x", 2), ca.MX.sym("A", 2, 2)
+    module = to_torch(ca.Function("f", [x, A], [ca.solve(A, ca.sin(x))]))
+    v, B = torch.tensor([0.1, 0.2]), torch.eye(2).double() * 3
+    assert torch.equal(module(v, B), module(v.double(), B))
+    assert module(v.bfloat16(), B.bfloat16()).dtype == torch.bfloat16
+
+
 def test_wrong_shapes_and_counts_are_named() -> None:
     module = to_torch(mixture())
     x, A, s = torch.ones(2), torch.ones(2, 3), torch.eye(2)
@@ -351,3 +368,9 @@ def test_wrong_shapes_and_counts_are_named() -> None:
         module(x, A.T, s)
     with pytest.raises(ValueError, match=r"mixture: x must have shape \(…, 2\), got \(\)"):
         module(torch.tensor(1.0), A, s)
+    with pytest.raises(ValueError, match=r"mixture: x must be a tensor, got .*ndarray"):
+        module(x.numpy(), A, s)
+    with pytest.raises(
+        ValueError, match=r"mixture: leading dims must broadcast, got .*'x': \(5,\)"
+    ):
+        module(x.expand(5, 2), A.expand(4, 2, 3), s)

@@ -111,6 +111,37 @@ def test_inputs_and_outputs_in_segments() -> None:
         assert np.allclose(ours.numpy().ravel(), theirs.full().ravel(), rtol=1e-14)
 
 
+def test_a_large_product_is_not_expanded_first() -> None:
+    A, B = ca.MX.sym("A", 400, 400), ca.MX.sym("B", 400, 400)  # 128 million scalars
+    assert to_torch(ca.Function("f", [A, B], [A @ B])).form.size < 10
+
+
+def test_functions_that_are_never_inlined_and_called_again_and_again() -> None:
+    x = ca.MX.sym("x", 3)
+    f = ca.Function("f0", [x], [ca.sin(x)])
+    for k in range(6):
+        f = ca.Function(f"f{k + 1}", [x], [0.5 * f(f(x))], {"never_inline": True})
+    v = torch.tensor([0.1, 0.2, 0.3]).double()
+    assert np.allclose(to_torch(f)(v), f(v.numpy()).full()[:, 0], rtol=1e-12)
+
+
+def test_a_map_with_summed_outputs_and_branches_of_other_sparsity() -> None:
+    x, a, c = ca.MX.sym("x", 2), ca.MX.sym("a"), ca.MX.sym("c")
+    f = ca.Function("f", [x, a], [ca.sin(x) * a, a * x[0]])
+    summed = f.map(4, [False, True], [False, True])
+    v = torch.arange(8.0).reshape(2, 4).double()
+    for ours, theirs in zip(
+        to_torch(summed)(v, torch.tensor([2.0]).double()), summed(v.numpy(), 2.0), strict=True
+    ):
+        assert np.allclose(ours.numpy().ravel(), theirs.full().ravel())
+    half = ca.Function("half", [x], [ca.sparsify(ca.DM([1, 0])) * x])
+    choice = ca.Function.if_else("choice", half, ca.Function("twice", [x], [2 * x]))
+    module = to_torch(ca.Function("g", [c, x], [choice(c, x)]))
+    rows = module(torch.tensor([[1.0], [0.0]]), torch.tensor([3.0, 4.0]))
+    assert rows.tolist() == [[3.0, 0.0], [6.0, 8.0]]
+    assert module.calls_through == to_torch(summed).calls_through == ()
+
+
 # -- special cases -----------------------------------------------------------------------------
 
 
