@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hybridmodel.derivatives import Form, Sample, relative_gap
 from hybridmodel.model import HybridModel
-from hybridmodel.paths import PATHS, REFERENCES, draw
+from hybridmodel.paths import PATHS, REFERENCES, draw_finite
 
 TOLERANCE = {"value": 1e-12, "jacobian": 1e-10, "hessian": 1e-8}
 
@@ -73,7 +73,9 @@ class PathAgreement:
 class Agreement:
     """Largest relative differences to CasADi over random points and all paths.
 
-    finite  share of finite numbers in CasADi's results, the least of value, Jacobian and Hessian
+    points  at how many points: fewer than were asked for where no more of them are finite
+    finite  share of finite numbers in CasADi's results, the least of value, Jacobian and Hessian;
+            a point that could not be found has none
     paths   the same for each path
     """
 
@@ -97,8 +99,9 @@ class Agreement:
         if self.finite < 0.5:
             verdict = "CANNOT BE COMPARED"
             lines = [
-                f"only {self.finite:.0%} of the numbers are finite; bounds of the signals "
-                "(low=, high=) keep the points where the model is defined"
+                f"only {self.finite:.0%} of the numbers are finite, at the best of up to 20 points "
+                "drawn for each that was wanted; bounds of the signals (low=, high=) keep the "
+                "points where the model is defined"
             ]
         lines = [f"torch and CasADi {verdict} at {self.points} points: {bars}", *lines]
         if self.paths:
@@ -113,10 +116,11 @@ def check_agreement(
 
     States, inputs and exogenous signals are drawn with deviation `spread`; where a signal has a
     bound (below 1e8) it is drawn inside: uniformly between two, reflected at one. p is drawn up
-    to a tenth of its scale around its present value. Derivatives are in all of them. ẋ and the
-    output y are compared too where the model has them. Differences are relative to the largest
-    entry of the CasADi result, or to 1 where that is smaller. A model with untrained residual is
-    checked as it is; draw weights first to test the network too.
+    to a tenth of its scale around its present value. Of up to 20 candidates a point those are
+    taken where the model is finite. Derivatives are in all of them. ẋ and the output y are
+    compared too where the model has them. Differences are relative to the largest entry of the
+    CasADi result, or to 1 where that is smaller. A model with untrained residual is checked as it
+    is; draw weights first to test the network too.
 
     Raises ValueError for a model that is not float64 or has no CasADi form, points < 1 or a
     spread that is not positive.
@@ -127,7 +131,8 @@ def check_agreement(
         raise ValueError(f"points must be at least 1, got {points}")
     if not 0 < spread < math.inf:
         raise ValueError(f"spread must be a positive number, got {spread!r}")
-    v = draw(model, points, spread=spread, seed=seed)
+    v, found_points, _ = draw_finite(model, points, spread=spread, seed=seed)
+    v = v[: found_points or points]  # where there is none, what the paths make of the others
     generator = torch.Generator().manual_seed(seed)
     references: dict[str, _Reference | str] = {}
     found = []
@@ -146,7 +151,8 @@ def check_agreement(
             found.append(PathAgreement(name, math.inf, math.inf, math.inf, error=reason))
     worst = [max(getattr(path, kind) for path in found) for kind in TOLERANCE]
     shares = [r.finite for r in references.values() if isinstance(r, _Reference)]
-    return Agreement(*worst, points=points, finite=min(shares), paths=tuple(found))
+    finite = min(shares) * found_points / points
+    return Agreement(*worst, points=len(v), finite=finite, paths=tuple(found))
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,8 @@ def _function(path: str | Path, told: dict[str, str], given: Any, whole: str) ->
     if not isinstance(given, ca.Function):
         raise CheckpointError(
             f"{path}: its system {whole!r} holds the casadi.Function {told['name']!r}, which is "
-            f"not part of this project; pass load(…, system=…) with a {whole} that holds it"
+            f"not part of this project; pass load(…, system=…) with a {whole} that holds "
+            "it, on the command line --system MODULE:FACTORY"
         )
     if told != {"name": given.name(), "sha256": digest(given)}:
         raise CheckpointError(
@@ -261,7 +262,7 @@ def _system(
     if given is None and not description["ours"]:
         raise CheckpointError(
             f"{path}: its system {name!r} is not part of this project; "
-            f"pass load(…, system={whole}(…))"
+            f"pass load(…, system={whole}(…)), on the command line --system MODULE:CLASS"
         )
     if given is not None and type(given).__name__ != name:
         raise CheckpointError(f"{path}: holds a model of {name}, got system={type(given).__name__}")
@@ -288,7 +289,7 @@ def _residual(
     if module is None and (description["module"] is not None or not description["ours"]):
         raise CheckpointError(
             f"{path}: its residual {name!r} is not part of this project; "
-            f"pass load(…, residual={name}(…))"
+            f"pass load(…, residual={name}(…)), on the command line --residual MODULE:FACTORY"
         )
     if module is not None and type(module).__name__ != name:
         raise CheckpointError(

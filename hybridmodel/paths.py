@@ -6,10 +6,12 @@ CasADi's form with the weights written in as its reference. A new path is one li
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import casadi as ca
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from hybridmodel.model import HybridModel
 from physics import Signal
 
 Builder = Callable[[HybridModel], Form | str]  # a string says why the model has no such path
+_TRIES = 20  # candidates for each point that is wanted
 _UNBOUNDED = 1e8  # a bound beyond stands for none: points out there test rounding alone
 
 
@@ -35,6 +38,51 @@ def draw(model: HybridModel, points: int, *, spread: float = 1.0, seed: int = 0)
     rest = torch.stack(drawn, -1).to(device)
     known = system.nx + system.nu
     return torch.cat([rest[:, :known], p, rest[:, known:]], -1)
+
+
+def draw_finite(
+    model: HybridModel,
+    points: int,
+    *,
+    spread: float = 1.0,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Tensor, int, float]:
+    """Points of `draw` where the model is defined: (v, count, share).
+
+    The first `count` rows of v (points, n) have a finite x⁺ and y with finite slopes; where up to
+    20 candidates a point do not give enough of them, rows without follow. share is that of the
+    candidates drawn which were finite. The numbers of v are ones that `dtype` holds exactly.
+
+    A point counts where torch or CasADi is finite: one that only one of them has a number for is
+    a difference to be seen, not a point to leave out.
+    """
+    v = draw(model, points, spread=spread, seed=seed).to(dtype).double()
+    usable = _usable(model, v)
+    if not usable.all():
+        more = draw(model, (_TRIES - 1) * points, spread=spread, seed=seed + 1).to(dtype).double()
+        v, usable = torch.cat([v, more]), torch.cat([usable, _usable(model, more)])
+    ordered = torch.cat([v[usable], v[~usable]])[:points]
+    return ordered, min(points, int(usable.sum())), float(usable.double().mean())
+
+
+def _usable(model: HybridModel, v: Tensor) -> Tensor:
+    """Where x⁺ and y at v (N, n), and their slopes, are finite in torch or in CasADi."""
+    given = v.clone().requires_grad_()
+    rows = torch.cat([_torch_step(model)(given), _torch_output(model)(given)], -1)
+    # the sum of a column of slopes is finite only where each of them is
+    slopes = torch.autograd.grad(rows.sum() + 0.0 * given.sum(), given)[0]
+    usable = (torch.isfinite(rows).all(-1) & torch.isfinite(slopes).all(-1)).detach()
+    if usable.all():
+        return usable
+    symbol = ca.MX.sym("v", v.shape[-1])
+    arguments = ca.vertsplit(symbol, [0, *itertools.accumulate(_sizes(model))])
+    values = ca.vertcat(model.step_function()(*arguments), model.equations.output(*arguments))
+    numbers = ca.vertcat(values, ca.gradient(ca.sum1(values), symbol))
+    function = ca.Function("numbers", [symbol], [numbers])
+    for k in torch.nonzero(~usable)[:, 0].tolist():
+        usable[k] = bool(np.isfinite(function(v[k].cpu().numpy()).full()).all())
+    return usable
 
 
 def _inside(signal: Signal, noise: Tensor, share: Tensor) -> Tensor:
@@ -84,7 +132,18 @@ def _torch_step(model: HybridModel) -> Callable[[Tensor], Tensor]:
     return _split(model, lambda x, u, p, d: model(x, u, d, p=p))
 
 
-def _torch_ode(model: HybridModel) -> Callable[[Tensor], Tensor]:
+def _transformed_step(model: HybridModel) -> Form | str:
+    if model.residual is not None:
+        z = torch.zeros(2, model.equations.features.size1_out(0)).to(model.theta)
+        try:
+            torch.func.vmap(model.residual)(z)
+        except RuntimeError as error:  # such as a cell that makes its own first state
+            return f"torch.func.vmap refuses the network: {str(error).strip().splitlines()[0]}"
+    return transformed_form(_torch_step(model))
+
+
+def torch_derivative(model: HybridModel) -> Callable[[Tensor], Tensor]:
+    """v (N, n) ↦ ẋ (N, nx) in torch, of a model that has an ODE."""
     pieces, network = model.torch_equations, model.residual
 
     def derivative(x: Tensor, u: Tensor, p: Tensor, d: Tensor) -> Tensor:
@@ -106,9 +165,9 @@ REFERENCES: Mapping[str, Builder] = {
 }
 PATHS: Mapping[str, tuple[str, Builder]] = {  # name → the quantity it computes, its form
     "step, torch": ("step", lambda model: eager_form(_torch_step(model))),
-    "step, torch.func": ("step", lambda model: transformed_form(_torch_step(model))),
+    "step, torch.func": ("step", _transformed_step),
     "step, CasADi with weights as input": ("step", lambda m: _casadi_step(m, weights="parameters")),
     "step, CasADi with dt as input": ("step", lambda model: _casadi_step(model, dt="symbolic")),
-    "derivative, torch": ("derivative", lambda model: eager_form(_torch_ode(model))),
+    "derivative, torch": ("derivative", lambda model: eager_form(torch_derivative(model))),
     "output, torch": ("output", lambda model: eager_form(_torch_output(model))),
 }

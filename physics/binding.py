@@ -19,7 +19,12 @@ import casadi as ca
 from physics.parameter import Parameter
 from physics.system import Signal, System
 
-NO_CODE = ("CallbackInternal", "FmuFunction", "CvodesInterface", "IdasInterface")
+NO_CODE = (  # CasADi warns where it is asked for the C form of these
+    *("CallbackInternal", "FmuFunction"),
+    *("RungeKutta", "Collocation", "CvodesInterface", "IdasInterface"),  # integrators
+    *("Newton", "KinsolInterface", "ImplicitToNlp"),  # root finders
+    *("Qrsqp", "Scpgen", "Blocksqp", "Ipqp", "ProxqpInterface", "QpoasesInterface", "QpToNlp"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +102,9 @@ def scalar_form(function: ca.Function) -> ca.Function | None:
 def digest(function: ca.Function) -> str:
     """SHA-256 of what a function computes: of its C form, the same in every process.
 
-    Of parts that have no C form (callbacks, FMUs) it holds no more than name and sizes. Not of
-    the serialised form, which holds derivatives that were asked for before.
+    Of parts that have no C form (callbacks, FMUs, most integrators and root finders) it holds no
+    more than name, sizes and the functions inside, not their options. Not of the serialised form,
+    which holds derivatives that were asked for before.
     """
     parts = (function, *function.find_functions())
     if not of_class(function, NO_CODE):

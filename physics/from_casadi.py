@@ -14,7 +14,16 @@ import casadi as ca
 
 from physics.binding import Binding, FromCasadi, of_class
 from physics.from_dae import from_dae
-from physics.matching import VECTORS, Names, as_parameter, as_signals, bind, chosen, takers
+from physics.matching import (
+    VECTORS,
+    Names,
+    as_parameters,
+    as_signals,
+    bind,
+    chosen,
+    listed,
+    takers,
+)
 from physics.system import Signal
 
 
@@ -47,9 +56,13 @@ def from_casadi(
 
     An input named x, u, p or d takes that vector, one with the name of a signal or a parameter
     that scalar, one of size 0 nothing; CasADi's default names i0, i1 … mean states, inputs,
-    parameters, exogenous in this order, empty ones left out.
+    parameters, exogenous in this order, of equal sizes too, those that there are none of left
+    out.
     Raises ValueError with f's signature where anything does not fit or is ambiguous.
     """
+    states, inputs = listed("states", states), listed("inputs", inputs)
+    exogenous, outputs = listed("exogenous", exogenous), listed("outputs", outputs)
+    constants = tuple(as_parameters(parameters).items())
     if isinstance(model, ca.DaeBuilder):
         for name, given in {
             "arguments": arguments,
@@ -63,7 +76,6 @@ def from_casadi(
     _check(model)
     law_of = chosen("result", model, result)
     nx, filled = _rows(model, law_of), sum(model.numel_in(i) > 0 for i in range(model.n_in()))
-    constants = tuple((n, as_parameter(n, value)) for n, value in (parameters or {}).items())
     others = 1 + bool(constants) + bool(exogenous)
     present = {
         "x": True,
@@ -73,9 +85,9 @@ def from_casadi(
     }
     takes = takers(model, arguments, present)
     sizes = {name: model.numel_in(i) for i, name in enumerate(takes)}
-    x = as_signals("states", "x", states, nx)
-    u = as_signals("inputs", "u", inputs, sizes.get("u", 0))
-    d = as_signals("exogenous", "d", exogenous, sizes.get("d", 0))
+    x = as_signals("x", states, nx)
+    u = as_signals("u", inputs, sizes.get("u", 0))
+    d = as_signals("d", exogenous, sizes.get("d", 0))
     if len(x) != nx:
         raise ValueError(
             f"states: {len(x)} names {[s.name for s in x]}, and {law_of!r} of {model} has {nx} "
@@ -109,7 +121,7 @@ def from_casadi(
         constants=constants,
         reading=reading,
         outputs=() if reading is None else _measured(reading, outputs),
-        dt=None if dt is None else float(dt),
+        dt=dt,
     )
 
 
@@ -145,9 +157,9 @@ def _check_used(
             )
 
 
-def _measured(reading: Binding, outputs: Names | None) -> tuple[Signal, ...]:
+def _measured(reading: Binding, outputs: Sequence[str | Signal] | None) -> tuple[Signal, ...]:
     rows = _rows(reading.function, reading.result)
-    y = as_signals("outputs", "y", outputs, rows)
+    y = as_signals("y", outputs, rows)
     if len(y) != rows:
         raise ValueError(
             f"outputs: {len(y)} names {[s.name for s in y]}, and {reading.result!r} of "

@@ -3,36 +3,43 @@
     ẋ = ode(x, z, u, p, t),   0 = alg(x, z, u, p, t),   y = h(x, z, u, p, t)
 
 Algebraic variables z are eliminated where alg is affine in them, z = −A⁻¹ alg(z = 0), A = ∂alg/∂z.
-Time, where anything depends on it, is an exogenous signal.
+Time, where anything depends on it, is an exogenous signal. Parameters are those of tunable and of
+fixed variability.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import casadi as ca
 
 from physics.binding import Binding, FromCasadi
-from physics.matching import Names, as_signals
+from physics.matching import as_signals
 from physics.parameter import Domain, Parameter
 from physics.system import Signal
+
+Rows = Sequence[str | Signal] | None  # names or Signals that a caller gives
 
 
 def from_dae(
     builder: ca.DaeBuilder,
-    states: Names | None,
-    inputs: Names | None,
-    exogenous: Names | None,
+    states: Rows,
+    inputs: Rows,
+    exogenous: Rows,
     parameters: Mapping[str, float] | None,
-    outputs: Names | None,
+    outputs: Rows,
 ) -> FromCasadi:
     """The System of a DaeBuilder, which is not changed; arguments as for `from_casadi`.
 
-    A parameter's domain is (min, max), "positive" where its min is 0 or more without max, else
+    A parameter's value is what the builder was last told: its value (`set`), where that is NaN
+    its `start`. Its domain is (min, max), "positive" where its min is 0 or more without max, else
     "real". Those of an FMU are constants: its description does not say what depends on them, so
     that derivatives in them would be wrong.
     Raises ValueError where it has no states, has events or quadratures, or algebraic variables
-    that no linear solve eliminates, and for names that are not its own.
+    that no linear solve eliminates, for names that are not its own, and where a parameter or
+    constant has no value.
     """
     name, given = builder.name(), dict(parameters or {})
     if not builder.x():
@@ -40,12 +47,14 @@ def from_dae(
     if builder.nzero() or builder.q():
         what = f"quadratures {builder.q()}" if builder.q() else f"{builder.nzero()} events (when)"
         raise ValueError(f"model: DaeBuilder {name!r} has {what}, and a System has none: drop them")
-    own = {row: (v, i) for v in builder.p() for i, row in enumerate(_rows(builder, v))}
+    with _tunable(builder):
+        variables = builder.p()
+        own = {row: (v, i) for v in variables for i, row in enumerate(_rows(builder, v))}
+        function = _symbolic(builder) if builder.symbolic() else None
     if unknown := [row for row in given if row not in own]:
         raise ValueError(f"parameters: the DaeBuilder has no {unknown[0]!r}, it has {list(own)}")
     constants = ()
-    if builder.symbolic():
-        function = _symbolic(builder)
+    if function is not None:
         constants = tuple((row, _parameter(builder, row, *own[row], given)) for row in own)
     else:
         function = _fmu(builder, given)
@@ -61,6 +70,27 @@ def from_dae(
         reading=Binding(function, takes, "y") if measured else None,
         outputs=_renewed("outputs", measured, outputs),
     )
+
+
+@contextlib.contextmanager
+def _tunable(dae: ca.DaeBuilder) -> Iterator[None]:
+    """Fixed parameters of a symbolic builder are among p() meanwhile, where Functions take them."""
+    fixed = []
+    if dae.symbolic():
+        fixed = [v for v in dae.c() if dae.causality(v) == "parameter"]
+        for v in {*dae.c(), *dae.d()} - {*fixed}:
+            if any(math.isnan(value) for value in _values(dae, v)):
+                raise ValueError(
+                    f"model: constant {v!r} of DaeBuilder {dae.name()!r} has no value: "
+                    f"dae.set({v!r}, …)"
+                )
+    try:
+        for v in fixed:
+            dae.set_variability(v, "tunable")
+        yield
+    finally:
+        for v in fixed:
+            dae.set_variability(v, "fixed")
 
 
 def _symbolic(dae: ca.DaeBuilder) -> ca.Function:
@@ -117,11 +147,11 @@ def _created(dae: ca.DaeBuilder, wanted: list[str], options: dict[str, bool]) ->
     return dae.create(dae.name(), ins, outs, options)
 
 
-def _renewed(argument: str, own: tuple[Signal, ...], given: Names | None) -> tuple[Signal, ...]:
+def _renewed(argument: str, own: tuple[Signal, ...], given: Rows) -> tuple[Signal, ...]:
     """The builder's signals, or the given ones of the same names (with an angle mark, say)."""
     if given is None:
         return own
-    signals = as_signals(argument, "", given, 0)
+    signals = as_signals("", given, 0)
     if [s.name for s in signals] != [s.name for s in own]:
         raise ValueError(
             f"{argument} of the DaeBuilder are {[s.name for s in own]} in this order, got "
@@ -143,13 +173,26 @@ def _rows(dae: ca.DaeBuilder, variable: str) -> list[str]:
     return [variable] if count == 1 else [f"{variable}_{i}" for i in range(count)]
 
 
+def _values(dae: ca.DaeBuilder, variable: str) -> list[float]:
+    present = dae.get(variable)
+    return present if isinstance(present, list) else [present]
+
+
 def _parameter(
     dae: ca.DaeBuilder, row: str, variable: str, i: int, given: Mapping[str, float]
 ) -> Parameter:
-    present = dae.get(variable)
-    value = given.get(row, present[i] if isinstance(present, list) else present)
+    value = given[row] if row in given else _values(dae, variable)[i]
     if isinstance(value, Parameter):
         return value
+    if math.isnan(value):
+        start = [float(v) for v in dae.start(variable)]
+        if not any(start):  # CasADi's default is 0, so that 0 says nothing
+            way = "set" if len(start) == 1 else "set_start"  # `set` takes no vectors
+            raise ValueError(
+                f"parameter {row!r} of DaeBuilder {dae.name()!r} has no value: pass "
+                f"parameters={{{row!r}: …}}, or dae.{way}({variable!r}, …) before"
+            )
+        value = start[i] if len(start) > 1 else start[0]
     low, high = dae.min(variable), dae.max(variable)
     domain: Domain = (low, high)
     if ca.inf in (-low, high):

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 
 import casadi as ca
 
 from physics.binding import Binding
-from physics.parameter import Parameter
+from physics.parameter import Parameter, as_number
 from physics.system import Signal
 
-Names = Sequence[str | Signal]
+Names = Iterable[str | Signal]
 
 VECTORS = {"x": "states", "u": "inputs", "p": "parameters", "d": "exogenous"}  # the usual order
 
@@ -84,20 +85,43 @@ def chosen(argument: str, function: ca.Function, result: str | None) -> str:
     return name
 
 
-def as_signals(argument: str, letter: str, given: Names | None, count: int) -> tuple[Signal, ...]:
+def listed(argument: str, given: Names | None) -> tuple[str | Signal, ...] | None:
+    """The given names as a tuple; ValueError naming the argument where they are none."""
+    if given is None:
+        return None
+    names = None if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if names is None or not all(isinstance(name, str | Signal) for name in names):
+        raise ValueError(f"{argument} must be a sequence of names or Signals, got {given!r}")
+    if "" in names:
+        raise ValueError(f"{argument}: a name is empty in {names!r}")
+    return names
+
+
+def as_signals(letter: str, given: Sequence[str | Signal] | None, count: int) -> tuple[Signal, ...]:
     """The given names as Signals, or `count` numbered ones."""
     if given is None:
         return tuple(Signal(f"{letter}{i}") for i in range(count))
-    if isinstance(given, str) or not all(isinstance(name, str | Signal) for name in given):
-        raise ValueError(f"{argument} must be a sequence of names or Signals, got {given!r}")
     return tuple(name if isinstance(name, Signal) else Signal(name) for name in given)
+
+
+def as_parameters(given: Mapping[str, float] | None) -> dict[str, Parameter]:
+    """Numbers by name as Parameters; ValueError naming what is none."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"parameters must be a dict, name ↦ value or Parameter, got {given!r}")
+    for name in given:
+        # `dynamics` reads p.name, where a name such as __class__ is taken
+        if not (isinstance(name, str) and name) or hasattr(SimpleNamespace(), name):
+            raise ValueError(f"parameters: {name!r} cannot be the name of one, rename it")
+    return {name: as_parameter(name, value) for name, value in given.items()}
 
 
 def as_parameter(name: str, value: float) -> Parameter:
     """A number as a Parameter, ValueError naming it where it is none."""
     try:
-        return value if isinstance(value, Parameter) else Parameter(value)
-    except (TypeError, ValueError) as error:
+        return value if isinstance(value, Parameter) else Parameter(as_number("value", value))
+    except ValueError as error:
         raise ValueError(f"parameters[{name!r}] must be a number or Parameter: {error}") from None
 
 

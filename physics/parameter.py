@@ -17,6 +17,16 @@ import casadi as ca
 Domain = Literal["real", "positive"] | tuple[float, float]
 
 
+def as_number(name: str, value: object) -> float:
+    """The value as a plain float; ValueError with this name where it is no number."""
+    try:
+        if isinstance(value, str | bytes | bool):  # float() would take these
+            raise TypeError
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):  # the last is casadi's, of an expression
+        raise ValueError(f"{name} must be a number, got {value!r}") from None
+
+
 class Parameter(float):
     """A physical constant: `Parameter(value, unit, domain)` is a float with a unit and a domain.
 

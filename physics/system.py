@@ -17,12 +17,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Real
 from types import SimpleNamespace
 from typing import Any, Self
 
 import casadi as ca
 
-from physics.parameter import Parameter
+from physics.parameter import Parameter, as_number
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Signal:
     rate_of: str | None = None
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.name, str) and self.name):
+            raise ValueError(f"name of a Signal must be a str that is not empty, got {self.name!r}")
+        for bound in ("low", "high"):  # plain floats, whose repr is one everywhere
+            value = as_number(f"{bound} of signal {self.name!r}", getattr(self, bound))
+            object.__setattr__(self, bound, value)
         if not self.low <= self.high:
             raise ValueError(
                 f"bounds of signal {self.name!r} are reversed: low {self.low} > high {self.high}"
@@ -116,18 +122,33 @@ class System(ABC):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            if type(field.default) is float and not isinstance(value, float):
-                object.__setattr__(self, field.name, float(value))
+            number = type(field.default) is float and field.name != "dt"
+            if number and not isinstance(value, Parameter):
+                plain = as_number(f"{type(self).__name__}: {field.name}", value)
+                object.__setattr__(self, field.name, plain)
             if isinstance(field.default, Parameter) and not isinstance(value, Parameter):
                 try:
                     object.__setattr__(self, field.name, field.default.replace(value))
                 except (ValueError, TypeError) as error:
                     raise ValueError(f"{type(self).__name__}({field.name}=…): {error}") from None
-        names = [s.name for s in (*self.states, *self.memory, *self.inputs, *self.exogenous)]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"{type(self).__name__}: signal names must differ, {twice} repeat")
-        if self.dt is not None and not 0 < self.dt < math.inf:
-            raise ValueError(f"{type(self).__name__}: dt must be seconds > 0, got {self.dt!r}")
+        known = (*self.states, *self.memory, *self.inputs, *self.exogenous)
+        for kind, signals in {"signal": known, "output": self.outputs}.items():
+            names = [s.name for s in signals]
+            if twice := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"{type(self).__name__}: {kind} names must differ, {twice} repeat")
+        others = {s.name for s in (*self.memory, *self.inputs, *self.exogenous)}
+        for signal in self.states:
+            if signal.rate_of in others | {signal.name}:
+                raise ValueError(
+                    f"{type(self).__name__}: rate_of of {signal.name!r} must name another state, "
+                    f"one of {[s.name for s in self.states if s != signal]}, got {signal.rate_of!r}"
+                )
+        if self.dt is not None:
+            number = isinstance(self.dt, Real) and not isinstance(self.dt, bool)
+            if not (number and 0 < self.dt < math.inf):
+                raise ValueError(f"{type(self).__name__}: dt must be seconds > 0, got {self.dt!r}")
+            if "dt" in vars(self):
+                object.__setattr__(self, "dt", float(self.dt))
 
     @property
     def nx(self) -> int:
@@ -166,11 +187,11 @@ class System(ABC):
                 found |= value.parameters
             elif _are_named(value):
                 found |= dict(value)
-            elif isinstance(value, float) and field.name != "dt":
+            elif _is_parameter(field.name, value):
                 found[field.name] = value if isinstance(value, Parameter) else Parameter(value)
         return found
 
-    def with_parameters(self, **values: float) -> Self:
+    def with_parameters(self, /, **values: float) -> Self:
         """A copy with other parameter values; domains and units stay.
 
         Raises ValueError for a name that is no parameter, or a value outside its domain.
@@ -186,7 +207,7 @@ class System(ABC):
                 changes[field.name] = tuple(
                     (name, old.replace(values.get(name, old))) for name, old in value
                 )
-            elif field.name in values:
+            elif field.name in values and _is_parameter(field.name, value):
                 changes[field.name] = self.parameters[field.name].replace(values[field.name])
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
@@ -214,6 +235,11 @@ class System(ABC):
             value = getattr(self, field.name)
             if isinstance(value, System):
                 yield value
+
+
+def _is_parameter(field: str, value: object) -> bool:
+    """Whether this field is one parameter; a field `dt` is the step of a discrete system."""
+    return isinstance(value, float) and field != "dt"
 
 
 def _are_named(value: object) -> bool:

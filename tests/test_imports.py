@@ -66,6 +66,7 @@ ROOMS = (
             "onnx",
             "onnxruntime",
             "onnxscript",
+            "google.protobuf",
         ),
         never=(*OUTER, "hybridmodel.demo", "hybridmodel.envs"),
     ),

@@ -94,11 +94,8 @@ def hanging_chain(stiffness: float = 1.0, rest: float = 0.033) -> ca.Function:
 
 
 def furuta_pendulum(hub: float = 4e-3, joint: float = 0.098) -> ca.Function:
-    """Rotary pendulum, θ₂ = 0 upright: M(θ₂) θ̈ = τ − C(θ, θ̇) θ̇ − g(θ₂), solved by CasADi.
-
-    In MX, where `solve` has no scalar form; published in SX, acados takes both.
-    """
-    x, torque = ca.MX.sym("x", 4), ca.MX.sym("tau1")
+    """Rotary pendulum, θ₂ = 0 upright: M(θ₂) θ̈ = τ − C(θ, θ̇) θ̇ − g(θ₂), solved by CasADi. SX."""
+    x, torque = ca.SX.sym("x", 4), ca.SX.sym("tau1")
     L1, l2, m2, g = 0.1035, 0.0955, 0.192, 9.81
     J2 = 7.653e-4 + m2 * l2**2
     J0 = 5.3875e-4 + 0.75e-4 + m2 * L1**2
@@ -116,7 +113,7 @@ def furuta_pendulum(hub: float = 4e-3, joint: float = 0.098) -> ca.Function:
         ]
     )
     rhs = ca.vertcat(torque, 0) - C @ rates - ca.vertcat(0, g * m2 * l2 * sine)
-    model = SimpleNamespace(name="furuta_model", x=x, u=torque, p=ca.MX(0, 1))
+    model = SimpleNamespace(name="furuta_model", x=x, u=torque, p=ca.SX(0, 1))
     model.f_expl_expr = ca.vertcat(rates, ca.solve(M, rhs))
     return function_of(model)
 
@@ -142,22 +139,25 @@ MODELS = (
             Signal("v1", "m/s", rate_of="x1"),
             Signal("dtheta", "rad/s", rate_of="theta"),
         ),
-        inputs=(Signal("F", "N", -20.0, 20.0),),
+        inputs=(Signal("F", "N", -80.0, 80.0),),
         dt=0.05,
         corrected=("v1", "dtheta"),
         start=(0.0, 0.3, 0.0, 0.0),
         region=((-1.0, 1.0), (-3.0, 3.0), (-1.0, 1.0), (-2.0, 2.0)),
         idle=(0.0,),
-        swing=0.4,
+        swing=0.1,
         hold=(0.1, 0.5),
         state={"x1": 1.0, "theta": 10.0, "v1": 0.1, "dtheta": 0.1},
         input={"F": 1e-3},
         target={},
         horizon=30,
+        closed_loop=True,
     ),
     Borrowed(
         name="race car",
         source="acados, examples/acados_python/race_cars/bicycle_model.py (D. Kloeser)",
+        changed="curvature of a made-up course, the track's file is not taken; no bounds on "
+        "accelerations",
         function=race_car(),
         plant=race_car(motor=0.24, steering=13.0),
         states=(
@@ -184,6 +184,7 @@ MODELS = (
     Borrowed(
         name="hanging chain",
         source="acados, examples/acados_python/chain_mass/export_disturbed_chain_mass_model.py",
+        changed="4 masses instead of 5, steps of 0.05 s instead of 0.2 s, no wall",
         function=hanging_chain(),
         plant=hanging_chain(stiffness=1.15, rest=0.05),
         states=CHAIN_STATES,
@@ -219,7 +220,7 @@ MODELS = (
             Signal("dtheta2", "rad/s", rate_of="theta2"),
         ),
         inputs=(Signal("tau1", "N·m", -0.45, 0.45),),
-        dt=0.02,
+        dt=0.025,
         corrected=("dtheta1", "dtheta2"),
         start=(0.0, 0.2, 0.0, 0.0),
         region=((-1.0, 1.0), (-2.0, 2.0), (-3.0, 3.0), (-5.0, 5.0)),
@@ -231,5 +232,6 @@ MODELS = (
         input={"tau1": 1e3},
         target={},
         horizon=30,
+        closed_loop=True,
     ),
 )

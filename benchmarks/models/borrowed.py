@@ -16,18 +16,20 @@ class Borrowed:
 
     name        of its example
     source      project and example in which its equations stand
+    changed     what differs from the example in the Function, the bounds and the control step,
+                "" where nothing does; tasks, costs and logs are made for all twelve
     function    the casadi.Function as its users have it
-    plant       the same Function with other numbers inside: what the logs come from
+    plant       what the logs come from: other numbers inside, or a term more
     states, inputs, exogenous   signals in the order of the Function; bounds as published,
                 those of states where the plan is to keep them
     parameters  nominal values by name, in the Function's order
-    true        values that differ in the plant; they are fitted
+    true        values that differ in the plant; they are fitted beside the residual
     arguments   what each input of the Function is, where its names do not tell
     result      which of its outputs is ẋ or x⁺, where it has several
     dt          control step, in the model's unit of time
     discrete    whether the Function gives x⁺ instead of ẋ
     substeps    Runge–Kutta steps of one dt
-    corrected   rows of ẋ (of x⁺) that a residual may correct; () is no residual
+    corrected   rows of ẋ (of x⁺) that a residual may correct
     start       state to plan from
     region      where logs start at random, (low, high) by state
     logs        how many, and steps of each
@@ -37,12 +39,14 @@ class Borrowed:
     disturbance size of the exogenous signals in the logs, by signal
     state, input, target   weights and goal of the quadratic cost, by signal
     horizon     steps of the plan
+    closed_loop whether the plant is unstable, so that the plan is made anew at every step of it
 
     Units are those of the source; they stand with the signals.
     """
 
     name: str
     source: str
+    changed: str = ""
     function: ca.Function
     plant: ca.Function
     states: tuple[Signal, ...]
@@ -55,7 +59,7 @@ class Borrowed:
     dt: float
     discrete: bool = False
     substeps: int = 1
-    corrected: tuple[str, ...] = ()
+    corrected: tuple[str, ...]
     start: tuple[float, ...]
     region: tuple[tuple[float, float], ...]
     logs: tuple[int, int] = (8, 60)
@@ -67,6 +71,7 @@ class Borrowed:
     input: Mapping[str, float]
     target: Mapping[str, float]
     horizon: int
+    closed_loop: bool = False
 
     def __str__(self) -> str:
         return self.name

@@ -37,10 +37,11 @@ def right_hand_side(
     return ca.Function("rhs_fun", symbols, [rhs], names, ["_rhs"])
 
 
-def stirred_tank() -> ca.Function:
+def stirred_tank(fouling: float = 0.0) -> ca.Function:
     """Reaction A → B → C, 2A → D in a cooled tank: concentrations, temperatures.
 
-    SX, time in hours.
+    SX, time in hours; published without fouling, the share of heat exchange that is lost while
+    the tank is much warmer than its wall.
     """
 
     def rows(x: Rows, u: Rows, p: Rows) -> Rows:
@@ -51,6 +52,8 @@ def stirred_tank() -> ca.Function:
         density, heat, volume = 0.9342, 3.01, 10.01  # kg/l, kJ/(kg K), l
         exchange = 4032.0 * 0.215  # kJ/(h K)
         warm = x["T_R"] - x["T_K"]
+        if fouling:
+            warm *= 1 - fouling * ca.tanh(warm / 5)
         released = 4.2 * k1 * x["C_a"] - 11.0 * k2 * x["C_b"] - 41.85 * k3 * x["C_a"] ** 2
         return {
             "C_a": u["F"] * (5.1 - x["C_a"]) - k1 * x["C_a"] - k3 * x["C_a"] ** 2,
@@ -64,10 +67,10 @@ def stirred_tank() -> ca.Function:
     return right_hand_side(("C_a", "C_b", "T_R", "T_K"), ("F", "Q_dot"), ("alpha", "beta"), rows)
 
 
-def bioreactor() -> ca.Function:
+def bioreactor(death: float = 0.0) -> ca.Function:
     """Fed-batch penicillin fermentation: biomass, substrate, product, volume.
 
-    SX, and one named scalar argument for each variable. Time in hours.
+    SX, and one named scalar argument for each variable. Time in hours; published without death.
     """
     names = ("X_s", "S_s", "P_s", "V_s", "inp", "Y_x", "S_in")
     symbols = [ca.SX.sym(name) for name in names]
@@ -75,7 +78,7 @@ def bioreactor() -> ca.Function:
     growth = 0.02 * substrate / (0.05 + substrate + substrate**2 / 5.0)
     thinned = feed / volume
     rhs = ca.vertcat(
-        growth * biomass - thinned * biomass,
+        growth * biomass - death * biomass - thinned * biomass,
         -growth * biomass / yield_ - 0.004 * biomass / 1.2 + thinned * (feed_substrate - substrate),
         0.004 * biomass - thinned * product,
         feed,
@@ -105,9 +108,9 @@ def oscillating_masses(damping: float = 0.0, hardening: float = 0.0) -> ca.Funct
     x, u = ca.SX.sym("x", 4), ca.SX.sym("u", 2)
     position, speed = x[[0, 2]], x[[1, 3]]
     force = u - damping * speed - hardening * position**3
-    return ca.Function(
-        "rhs_fun", [x, u], [ca.DM(MASSES_A) @ x + ca.DM(MASSES_B) @ force], ["x", "u"], ["x_next"]
-    )
+    names = ["_x", "_u", "_z", "_tvp", "_p", "_w"]
+    ahead = ca.DM(MASSES_A) @ x + ca.DM(MASSES_B) @ force
+    return ca.Function("rhs_fun", [x, u, *[ca.SX(0, 0)] * 4], [ahead], names, ["_rhs"])
 
 
 RHS_FUN = ("x", "u", "", "", "p", "")
@@ -116,13 +119,14 @@ MODELS = (
     Borrowed(
         name="continuous stirred tank reactor",
         source="do-mpc, examples/CSTR/template_model.py",
+        changed="the upper bound of T_R is hard, published soft",
         function=stirred_tank(),
-        plant=stirred_tank(),
+        plant=stirred_tank(fouling=0.4),
         states=(
             Signal("C_a", "mol/l", 0.1, 2.0),
             Signal("C_b", "mol/l", 0.1, 2.0),
-            Signal("T_R", "°C", 50.0, 180.0),
-            Signal("T_K", "°C", 50.0, 180.0),
+            Signal("T_R", "°C", 50.0, 140.0),
+            Signal("T_K", "°C", 50.0, 140.0),
         ),
         inputs=(Signal("F", "1/h", 5.0, 100.0), Signal("Q_dot", "kJ/h", -8500.0, 0.0)),
         parameters={
@@ -132,6 +136,7 @@ MODELS = (
         true={"alpha": 1.02, "beta": 1.1},
         arguments=RHS_FUN,
         dt=0.005,
+        corrected=("T_R", "T_K"),
         start=(0.8, 0.5, 134.14, 130.0),
         region=((0.6, 1.0), (0.3, 0.7), (129.0, 139.0), (125.0, 135.0)),
         idle=(5.0, -6000.0),
@@ -144,8 +149,9 @@ MODELS = (
     Borrowed(
         name="batch bioreactor",
         source="do-mpc, examples/batch_reactor/template_model.py",
+        changed="named scalar arguments in place of six structures",
         function=bioreactor(),
-        plant=bioreactor(),
+        plant=bioreactor(death=0.01),
         states=(
             Signal("X_s", "g/l", 0.0, 3.7),
             Signal("S_s", "g/l", -0.01),
@@ -159,6 +165,7 @@ MODELS = (
         },
         true={"Y_x": 0.5, "S_in": 220.0},
         dt=1.0,
+        corrected=("X_s", "S_s"),
         start=(1.0, 0.5, 0.0, 120.0),
         region=((0.5, 1.5), (0.2, 0.8), (0.0, 0.0), (100.0, 140.0)),
         idle=(0.0,),
@@ -180,13 +187,14 @@ MODELS = (
             Signal("x_3", low=-10.0, high=10.0),
         ),
         inputs=(Signal("u_0", low=-0.5, high=0.5), Signal("u_1", low=-0.5, high=0.5)),
-        dt=0.2,
+        arguments=("x", "u", "", "", "", ""),
+        dt=0.5,  # as published, though the matrices are those of 0.2
         discrete=True,
-        corrected=("x_1", "x_3"),
+        corrected=("x_0", "x_1", "x_2", "x_3"),
         start=(1.0, 0.0, -0.5, 0.5),
         region=((-2.0, 2.0), (-1.0, 1.0), (-2.0, 2.0), (-1.0, 1.0)),
         idle=(0.0, 0.0),
-        hold=(0.4, 2.0),
+        hold=(1.0, 5.0),
         state={"x_0": 1.0, "x_1": 1.0, "x_2": 1.0, "x_3": 1.0},
         input={"u_0": 1e-2, "u_1": 1e-2},
         target={},

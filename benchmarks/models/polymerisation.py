@@ -8,17 +8,18 @@ from benchmarks.models.borrowed import Borrowed
 from benchmarks.models.dompc_style import RHS_FUN, Rows, right_hand_side
 from physics import Parameter, Signal
 
+# the masses end where what may be fed in all, accum_monom, has become them
 STATES = (
-    "m_W",
-    "m_A",
-    "m_P",
-    "T_R",
-    "T_S",
-    "Tout_M",
-    "T_EK",
-    "Tout_AWT",
-    "accum_monom",
-    "T_adiab",
+    Signal("m_W", "kg", 0.0, 10000.0 + 0.333 * 30000.0),
+    Signal("m_A", "kg", 0.0, 853.0 + 0.667 * 30000.0),
+    Signal("m_P", "kg", 26.0, 26.5 + 853.0 + 0.667 * 30000.0),
+    Signal("T_R", "K", 363.15 - 2.0, 363.15 + 2.0),
+    Signal("T_S", "K", 298.0, 400.0),
+    Signal("Tout_M", "K", 298.0, 400.0),
+    Signal("T_EK", "K", 288.0, 400.0),
+    Signal("Tout_AWT", "K", 288.0, 400.0),
+    Signal("accum_monom", "kg", 0.0, 30000.0),
+    Signal("T_adiab", "K", high=382.15),
 )
 START = (
     10000.0,
@@ -34,10 +35,10 @@ START = (
 )
 
 
-def polymerisation() -> ca.Function:
+def polymerisation(loss: float = 0.0) -> ca.Function:
     """Semi-batch polymerisation with jacket and external heat exchanger: 10 states.
 
-    SX, time in hours.
+    SX, time in hours; published without loss of heat to a room of 298 K, kJ/(h K).
     """
 
     def rows(x: Rows, u: Rows, p: Rows) -> Rows:
@@ -58,6 +59,7 @@ def polymerisation() -> ca.Function:
             - exchange * (x["T_R"] - x["T_S"])
             - 20000.0 * 5.0 * (x["T_R"] - x["T_EK"])
             + p["delH_R"] * reacted
+            - loss * (x["T_R"] - 298.15)
         ) / (5.0 * mass)
         through = 3600000.0 * (x["T_EK"] - x["Tout_AWT"])
         return {
@@ -82,18 +84,18 @@ def polymerisation() -> ca.Function:
             + d_reactor,
         }
 
-    return right_hand_side(STATES, ("m_dot_f", "T_in_M", "T_in_EK"), ("delH_R", "k_0"), rows)
+    names = tuple(state.name for state in STATES)
+    inputs = ("m_dot_f", "T_in_M", "T_in_EK")
+    return right_hand_side(names, inputs, ("delH_R", "k_0"), rows)
 
 
 MODEL = Borrowed(
     name="industrial polymerisation reactor",
     source="do-mpc, examples/industrial_poly/template_model.py",
+    changed="steps of 10 s instead of 50 s, explicit; upper bounds of the masses",
     function=polymerisation(),
-    plant=polymerisation(),
-    states=tuple(
-        Signal(name, unit)
-        for name, unit in zip(STATES, ("kg",) * 3 + ("K",) * 5 + ("kg", "K"), strict=True)
-    ),
+    plant=polymerisation(loss=2e4),
+    states=STATES,
     inputs=(
         Signal("m_dot_f", "kg/h", 0.0, 3e4),
         Signal("T_in_M", "K", 333.15, 373.15),
@@ -107,6 +109,7 @@ MODEL = Borrowed(
     arguments=RHS_FUN,
     dt=10 / 3600,  # published: 50 s by implicit collocation; the exchanger has 0.8 s
     substeps=6,
+    corrected=("T_R", "T_adiab"),
     start=START,
     region=tuple((0.98 * x, 1.02 * x) for x in START),
     logs=(6, 30),

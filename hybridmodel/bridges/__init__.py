@@ -2,8 +2,11 @@
 
 casadi_to_torch   casadi.Function ↦ batched, differentiable torch module
     operations      the scalar operations, one table
-    scalar_form     SX graphs            matrix_form    MX graphs
-    lookup_tables   interpolants         call_through   what has no graph
+    forms           which form a Function takes
+    scalar_form     SX graphs
+    matrix_form     MX graphs; matrix_nodes is the table of their nodes, nonzeros moves numbers
+    lookup_tables   interpolants
+    call_through    what has no graph
 torch_to_casadi   nn.Module ↦ exact, symbolic casadi.Function
     graph           the few kinds of nodes that a network is made of, for all who print it
     network         the table of module classes; layers and expressions write their rules

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from hybridmodel.bridges.forms import Forms, Name, called_through
-from hybridmodel.bridges.matrix_form import dense, nonzeros_of
+from hybridmodel.bridges.nonzeros import dense, nonzeros_of
 
 
 def to_torch(function: ca.Function, *, form: Name | None = None) -> TorchFunction:

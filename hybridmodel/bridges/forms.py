@@ -16,7 +16,8 @@ from torch import Tensor
 
 from hybridmodel.bridges.call_through import CallThrough
 from hybridmodel.bridges.lookup_tables import table_of
-from hybridmodel.bridges.matrix_form import MatrixForm, nonzeros_in
+from hybridmodel.bridges.matrix_form import MatrixForm
+from hybridmodel.bridges.nonzeros import nonzeros_in
 from hybridmodel.bridges.scalar_form import ScalarForm, calls
 
 Name = Literal["scalar", "matrix"]

@@ -16,6 +16,7 @@ def check_agreement(
     spread: float = 1.0,
     seed: int = 0,
     system: str | None = None,
+    residual: str | None = None,
 ) -> int:
     """Do all paths of a model give the same value, Jacobian and Hessian?
 
@@ -33,12 +34,13 @@ def check_agreement(
         Of the points.
     system
         MODULE:CLASS, where the model's system is your own.
+    residual
+        MODULE:FACTORY, where its residual is a torch.nn.Module of your own.
     """
     from hybridmodel import check_agreement as check
-    from hybridmodel import load
-    from hybridmodel.cli.choices import system_named
+    from hybridmodel.cli.choices import load_model
 
-    loaded = load(model, system=None if system is None else system_named(system))
+    loaded = load_model(model, system, residual)
     found = check(loaded, points=points, spread=spread, seed=seed)
     Console(soft_wrap=True).print(str(found), markup=False, highlight=False)
     return OK if found.holds else WORSE

@@ -24,6 +24,6 @@ def check_system(system: str, *, points: int = 10, seed: int = 0) -> int:
     from hybridmodel import check_system as check
     from hybridmodel.cli.choices import system_named
 
-    found = check(system_named(system), points=points, seed=seed)
+    found = check(system_named(system, "argument system"), points=points, seed=seed)
     Console(soft_wrap=True).print(str(found), markup=False, highlight=False)
     return OK if found.holds else WORSE

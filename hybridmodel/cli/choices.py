@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hybridmodel import placement
+from hybridmodel import HybridModel, load, placement
 from hybridmodel.data import Dataset, load_npz, read_csv
 from hybridmodel.envs import HiddenEffects
 from hybridmodel.placement import Placement
@@ -25,22 +25,45 @@ SYSTEMS = {
 }
 
 
-def system_named(name: str) -> System:
+def system_named(name: str, option: str = "--system") -> System:
     """A system by name, or the user's own as `module:factory` from the import path."""
     if name in SYSTEMS:
         return SYSTEMS[name]()
-    module, colon, factory = name.partition(":")
-    if not colon:
-        raise ValueError(f"--system is one of {list(SYSTEMS)} or MODULE:CLASS, got {name!r}")
+    if ":" not in name:
+        raise ValueError(f"{option} is one of {list(SYSTEMS)} or MODULE:CLASS, got {name!r}")
+    made = _made(option, name)
+    if not isinstance(made, System):
+        raise ValueError(f"{option} {name!r} makes a {type(made).__name__}, wanted a System")
+    return made
+
+
+def load_model(path: Path, system: str | None, residual: str | None) -> HybridModel:
+    """The model of a file; its system and residual as --system and --residual name them."""
+    own = None if residual is None else _made("--residual", residual)
+    if not (own is None or hasattr(own, "load_state_dict")):
+        raise ValueError(
+            f"--residual {residual!r} makes a {type(own).__name__}, wanted a torch.nn.Module"
+        )
+    return load(path, system=None if system is None else system_named(system), residual=own)
+
+
+def _made(option: str, name: str) -> Any:
+    """What `module:factory` from the import path makes when it is called."""
+    module, _, factory = name.partition(":")
+    if not (factory.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise ValueError(
+            f"{option} wants MODULE:CLASS or MODULE:FACTORY, a module as in `import` (mysystem "
+            f"or package.mysystem, no path and no .py) and a name in it; got {name!r}"
+        )
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     try:
-        made = getattr(importlib.import_module(module), factory)()
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(f"--system {name!r}: {error}") from None
-    if not isinstance(made, System):
-        raise ValueError(f"--system {name!r} makes a {type(made).__name__}, wanted a System")
-    return made
+        return getattr(importlib.import_module(module), factory)()
+    except (ImportError, SyntaxError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{option} {name!r}: {error}; wanted a class or a function that {module} has, which "
+            "is called without arguments"
+        ) from error
 
 
 def placement_named(name: str) -> Placement:

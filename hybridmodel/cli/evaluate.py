@@ -18,6 +18,7 @@ def evaluate(
     horizon: int = 50,
     at_most: float | None = None,
     system: str | None = None,
+    residual: str | None = None,
     dt: float | None = None,
 ) -> int:
     """Prediction error of a model by step, on logs, beside its physics without the residual.
@@ -34,15 +35,16 @@ def evaluate(
         Exit with 1 where the scaled error at the horizon is larger.
     system
         MODULE:CLASS, where the model's system is your own.
+    residual
+        MODULE:FACTORY, where its residual is a torch.nn.Module of your own.
     dt
         Resample uneven .csv logs to this step [s].
     """
-    from hybridmodel import HybridModel, load
+    from hybridmodel import HybridModel
     from hybridmodel import evaluate as evaluate_model
-    from hybridmodel.cli.choices import read_logs, system_named
+    from hybridmodel.cli.choices import load_model, read_logs
 
-    given = None if system is None else system_named(system)
-    loaded = load(model, system=given)
+    loaded = load_model(model, system, residual)
     data = read_logs(logs, loaded.system, dt)
     bare = HybridModel(
         loaded.system, dt=loaded.dt, integrator=loaded.integrator, substeps=loaded.substeps

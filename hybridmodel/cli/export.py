@@ -18,6 +18,7 @@ def export(
     name: str | None = None,
     dtype: Literal["float64", "float32"] = "float64",
     system: str | None = None,
+    residual: str | None = None,
 ) -> int:
     """Write a model for another tool; exits with 1 where it differs from the model.
 
@@ -35,11 +36,12 @@ def export(
         Of the numbers, for c and onnx.
     system
         MODULE:CLASS, where the model's system is your own.
+    residual
+        MODULE:FACTORY, where its residual is a torch.nn.Module of your own.
     """
-    from hybridmodel import load
-    from hybridmodel.cli.choices import system_named
+    from hybridmodel.cli.choices import load_model
 
-    loaded = load(model, system=None if system is None else system_named(system))
+    loaded = load_model(model, system, residual)
     done = loaded.export(directory, target=target, name=name, dtype=dtype)
     Console(soft_wrap=True).print(str(done), highlight=False, markup=False)
     return WORSE if done.check.holds is False else OK

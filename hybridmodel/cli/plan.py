@@ -26,6 +26,7 @@ def plan(
     deadline: float | None = None,
     seed: int = 0,
     system: str | None = None,
+    residual: str | None = None,
     out: Path | None = None,
 ) -> int:
     """Plan with a model and print the plan; exits with 1 where it is not usable.
@@ -54,6 +55,8 @@ def plan(
         Of what is drawn.
     system
         MODULE:CLASS, where the model's system is your own.
+    residual
+        MODULE:FACTORY, where its residual is a torch.nn.Module of your own.
     out
         Write the plan to this .npz file.
     """
@@ -65,14 +68,13 @@ def plan(
         MultipleShooting,
         OptimalControlProblem,
         Quadratic,
-        load,
     )
-    from hybridmodel.cli.choices import numbers, system_named, weights
+    from hybridmodel.cli.choices import load_model, numbers, weights
     from hybridmodel.files import write_atomically
 
     if out is not None and out.suffix != ".npz":
         raise ValueError(f"--out must be a .npz file, got {out}")
-    loaded = load(model, system=None if system is None else system_named(system))
+    loaded = load_model(model, system, residual)
     cost = Quadratic(
         loaded.system,
         state=weights("--state", state),

@@ -22,6 +22,7 @@ def validate(
     at_most: float | None = None,
     seed: int = 0,
     system: str | None = None,
+    residual: str | None = None,
 ) -> int:
     """Check a model against a fresh run of an engine, and its torch form against its CasADi form.
 
@@ -49,15 +50,17 @@ def validate(
         Of the excitation.
     system
         MODULE:CLASS of the nominal system the plant is built from; default: the model's.
+    residual
+        MODULE:FACTORY, where the model's residual is a torch.nn.Module of your own.
     """
-    from hybridmodel import Dataset, Multisine, check_agreement, envs, load
+    from hybridmodel import Dataset, Multisine, check_agreement, envs
     from hybridmodel import evaluate as evaluate_model
-    from hybridmodel.cli.choices import hidden_effects, system_named
+    from hybridmodel.cli.choices import hidden_effects, load_model, system_named
     from hybridmodel.collection import collect as run
 
     given = None if system is None else system_named(system)
-    own = given if system is not None and ":" in system else None
-    loaded = load(model, system=own)
+    own = system if system is not None and ":" in system else None
+    loaded = load_model(model, own, residual)
     if hidden is not None and given is None and loaded.fit_parameters:
         raise ValueError(
             "--hidden needs --system: this model's parameters were fitted, and a plant made of "

@@ -20,6 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, get_args
 
+import torch
+
 from hybridmodel.checkpoint import describe, save
 from hybridmodel.export import acados, c, functions, onnx_model, torch_checkpoint
 from hybridmodel.export.c.pieces import DType
@@ -69,9 +71,10 @@ def export(
     dtype       of the numbers, for "c" and "onnx"
 
     Raises ValueError for an unknown target, a name that is no identifier, a dtype that the target
-    does not have, or a part of the model that has no form there (named); FileExistsError where
-    the folder holds other files; ImportError where an extra is missing. A check that does not
-    hold is no error: it is told by `check.holds`.
+    does not have, a weight or physical parameter that is not finite (named), or a part of the
+    model that has no form there (named); FileExistsError where the folder holds other files, or
+    an export while it is the working folder; ImportError where an extra is missing. A check that
+    does not hold is no error: it is told by `check.holds`.
     """
     if target not in _WRITE:
         raise ValueError(f"target must be one of {list(_WRITE)}, got {target!r}")
@@ -84,6 +87,7 @@ def export(
         raise ValueError(f"name must be an identifier like 'cart_pole', got {name!r}")
     place = Path(directory)
     refuse_foreign(place)  # before the work, not after it
+    _refuse_not_finite(model)
     told = model_digest(model)
     about = {
         "target": target,
@@ -97,6 +101,20 @@ def export(
         check = _WRITE[target](model, folder, name, told, *options)
         names = sorted(path.name for path in folder.iterdir())
     return Exported(place, target, tuple(place / n for n in names), check)
+
+
+def _refuse_not_finite(model: HybridModel) -> None:
+    """ValueError that names the first weight or physical parameter which is not finite."""
+    values = {**model.system.parameters, **model.parameter_values()}
+    numbers = {
+        f"parameter {name!r}": torch.tensor(float(value)) for name, value in values.items()
+    } | {f"weight {name!r}": weight for name, weight in model.named_parameters()}
+    for name, number in numbers.items():
+        if not torch.isfinite(number).all():
+            raise ValueError(
+                f"model: its {name} is not finite, so no result of an export would be a number; "
+                "give a model whose fit ended well"
+            )
 
 
 def model_digest(model: HybridModel) -> str:

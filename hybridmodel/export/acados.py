@@ -5,7 +5,6 @@ acados does not need this library: the expressions come from a Function file bes
 
 from __future__ import annotations
 
-import math
 import runpy
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import casadi as ca
 from hybridmodel.export.round_trip import (
     TOLERANCE,
     RoundTrip,
+    derivatives,
     difference,
     evaluate,
     in_float64,
@@ -96,15 +96,17 @@ and acados_template alone. {told}
     ocp.cost.W, ocp.cost.W_e = np.eye(nx + nu), np.eye(nx)  # your weights
     ocp.cost.yref, ocp.cost.yref_e = np.zeros(nx + nu), np.zeros(nx)  # your target
 
-    bounded = np.flatnonzero(np.isfinite(U_LOW) & np.isfinite(U_HIGH))
+    bounded = np.flatnonzero(np.isfinite(U_LOW) | np.isfinite(U_HIGH))
     ocp.constraints.idxbu = bounded
-    ocp.constraints.lbu, ocp.constraints.ubu = np.array(U_LOW)[bounded], np.array(U_HIGH)[bounded]
+    ocp.constraints.lbu = np.maximum(U_LOW, -1e10)[bounded]  # 1e10 stands for no bound
+    ocp.constraints.ubu = np.minimum(U_HIGH, 1e10)[bounded]
     ocp.constraints.x0 = np.zeros(nx)  # set before each solve
 
     solver = AcadosOcpSolver(ocp)
 
-Bounds of states are X_LOW and X_HIGH, used likewise with idxbx, lbx, ubx. Angles are unwrapped:
-the target is the nearest turn.
+Bounds of states are X_LOW and X_HIGH, used likewise with idxbx, lbx, ubx. A signal may be
+bounded on one side: the other is then ±1e10, which acados takes for none (ACADOS_INFTY). Angles
+are unwrapped: the target is the nearest turn.
 """
 
 
@@ -159,25 +161,22 @@ def write(model: HybridModel, folder: Path, name: str, digest: str) -> RoundTrip
         else "",
     )
     (folder / "README.md").write_text(recipe, encoding="utf-8")
-    return _check(model, path, function, continuous)
+    return _check(model, path, continuous)
 
 
-def _check(model: HybridModel, path: Path, own: ca.Function, continuous: bool) -> RoundTrip:
-    """Run the model file and compare its expressions: ẋ with the model's, x⁺ with torch."""
+def _check(model: HybridModel, path: Path, continuous: bool) -> RoundTrip:
+    """Run the model file and compare its expressions with ẋ or x⁺ in torch."""
     points = evaluate(model, "float64")
     x, u, p, f = runpy.run_path(str(path))["expressions"]()
     made = ca.Function("made", [x, u, p], [f])
-    gap = 0.0
+    wanted, gap = derivatives(model, points) if continuous else points.x_next, 0.0
     for k in range(len(points)):
         x_k, u_k, p_k, d_k = points.arguments(k)
-        theirs = own(x_k, u_k, p_k, d_k).full()[:, 0] if continuous else points.x_next[k]
-        gap = max(gap, difference(made(x_k, u_k, [*p_k, *d_k]).full()[:, 0], theirs))
+        gap = max(gap, difference(made(x_k, u_k, [*p_k, *d_k]).full()[:, 0], wanted[k]))
     quantity = "f_expl_expr" if continuous else "disc_dyn_expr"
     how = "expressions of the model file, without acados_template"
-    return RoundTrip({quantity: gap}, TOLERANCE["float64"], len(points), how)
+    return RoundTrip({quantity: gap}, TOLERANCE["float64"], len(points), how, points.finite)
 
 
 def _bounds(signals: tuple[Signal, ...], side: str) -> str:
-    values = (getattr(s, side) for s in signals)
-    texts = ("-inf" if v == -math.inf else "inf" if v == math.inf else repr(v) for v in values)
-    return f"[{', '.join(texts)}]"
+    return f"[{', '.join(repr(float(getattr(s, side))) for s in signals)}]"

@@ -32,7 +32,6 @@ def complete_or_absent(directory: Path, about: Mapping[str, Any]) -> Iterator[Pa
         raise FileNotFoundError(f"directory: {place.parent} is not a folder")
     refuse_foreign(place)
     fresh = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
-    old = fresh.with_name(fresh.name + ".old")
     fresh.mkdir()
     try:
         yield fresh
@@ -42,21 +41,47 @@ def complete_or_absent(directory: Path, about: Mapping[str, Any]) -> Iterator[Pa
         for path in fresh.iterdir():
             _sync(path)
         refuse_foreign(place)  # something may have come in the meantime
-        if place.exists():
-            os.replace(place, old)
-        try:
+        if not place.exists():
             os.replace(fresh, place)
-        except BaseException:
-            if old.exists():
-                os.replace(old, place)
-            raise
+        elif not any(place.iterdir()):
+            _move_in(fresh, place)  # not in place of it: somebody may stand there
+        else:
+            _swap(fresh, place)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _swap(fresh: Path, place: Path) -> None:
+    """The new folder in place of the old one, which goes only when the new one is there."""
+    old = fresh.with_name(fresh.name + ".old")
+    os.replace(place, old)
+    try:
+        os.replace(fresh, place)
+    except BaseException:
+        os.replace(old, place)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _move_in(fresh: Path, place: Path) -> None:
+    """All files into an empty folder, the record last; out again where one does not go."""
+    moved = []
+    try:
+        for path in sorted(fresh.iterdir(), key=lambda path: path.name == RECORD):
+            moved.append(place / path.name)
+            os.replace(path, moved[-1])
+    except BaseException:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def refuse_foreign(directory: Path) -> None:
-    """FileExistsError unless the folder is absent, empty, or an earlier export as it was made."""
+    """FileExistsError unless the folder is absent, empty, or an earlier export as it was made.
+
+    An export in the working folder, or in one above it, is not replaced either: whoever runs this
+    would stand in a folder that is gone.
+    """
     if not directory.exists() and not directory.is_symlink():
         return
     if directory.is_symlink() or not directory.is_dir():
@@ -71,17 +96,23 @@ def refuse_foreign(directory: Path) -> None:
             f"directory: {directory} holds {sorted(names)[0]!r} and is no earlier export; "
             "give a new folder or an empty one"
         ) from None
-    foreign = sorted(names - {RECORD, *files})
-    changed = [n for n in sorted(names & set(files)) if _digest(directory / n) != files[n]]
+    odd = {path.name for path in directory.iterdir() if path.is_symlink() or not path.is_file()}
+    foreign = sorted(odd | (names - {RECORD, *files}))
+    changed = [n for n in sorted(names & set(files) - odd) if _digest(directory / n) != files[n]]
     for found, what in ((foreign, "is not of the export in"), (changed, "was changed since")):
         if found:
             raise FileExistsError(
                 f"directory: {found[0]!r} {what} {directory}; move it away or give a new folder"
             )
+    if Path.cwd().is_relative_to(directory.resolve()):
+        raise FileExistsError(
+            f"directory: {directory} is the working folder and holds an export; change to another "
+            "folder to replace it, or give a new one"
+        )
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _sync(path: Path) -> None:

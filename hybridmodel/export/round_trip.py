@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hybridmodel.model import HybridModel
-from hybridmodel.paths import draw
+from hybridmodel.paths import draw_finite, torch_derivative
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 
@@ -22,29 +22,41 @@ class RoundTrip:
 
     differences   by quantity, relative to its largest entry at a point, or to 1 if that is less
     tolerance     the bar for each
-    points        at how many seeded points
+    points        at how many seeded points; 0 where an export could not even be started
     how           what ran the export, or why nothing could
+    finite        share of the points drawn where the model is finite; only those are compared
     """
 
     differences: Mapping[str, float]
     tolerance: float
     points: int
     how: str
+    finite: float = 1.0
 
     @property
     def holds(self) -> bool | None:
-        """Whether all differences are within the bar; None where nothing could run the export."""
-        if not self.differences:
-            return None
-        return all(gap <= self.tolerance for gap in self.differences.values())
+        """Whether all differences are within the bar; None where nothing was compared: nothing
+        could run the export, or the model is finite at no point."""
+        if not all(gap <= self.tolerance for gap in self.differences.values()):
+            return False
+        return True if self.differences and self.finite else None
 
     def __str__(self) -> str:
+        if not self.finite and self.holds is None:
+            return (
+                "NOT CHECKED: the model is finite at no point that was drawn; bounds of the "
+                f"signals (low=, high=) keep the points where it is defined; {self.how}"
+            )
         if not self.differences:
             return f"NOT CHECKED: {self.how}"
+        if not self.points:  # it came to no comparison, and that is the fault of the export
+            return f"FAILED: {self.how}"
         verdict = "agrees" if self.holds else "DISAGREES"
         rows = ", ".join(f"{name} {gap:.1e}" for name, gap in self.differences.items())
         bar = f"each ≤ {self.tolerance:.0e}" if self.tolerance else "each = 0"
-        return f"{verdict} with the model at {self.points} points: {rows} ({bar}); {self.how}"
+        at = f"{self.points} point{'s' if self.points != 1 else ''}"
+        few = f", {self.finite:.0%} of the points drawn are finite" if self.finite < 1 else ""
+        return f"{verdict} with the model at {at}: {rows} ({bar}); {self.how}{few}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,8 @@ class Points:
     """Seeded points and what the float64 model makes of them in torch; one row a point.
 
     x (N, nx), u (N, nu), p (N, np), d (N, nd); x_next (N, nx), A (N, nx, nx), B (N, nx, nu),
-    y (N, ny), z (N, nz), r (N, nr).
+    y (N, ny), z (N, nz), r (N, nr). All are finite, and `finite` is the share of the points drawn
+    that are; where it is 0 the points are such as were found.
     """
 
     x: np.ndarray
@@ -65,6 +78,7 @@ class Points:
     y: np.ndarray
     z: np.ndarray
     r: np.ndarray
+    finite: float = 1.0
 
     def arguments(self, k: int) -> tuple[np.ndarray, ...]:
         """(x, u, p, d) of one point."""
@@ -82,7 +96,8 @@ def in_float64(model: HybridModel) -> HybridModel:
 def evaluate(model: HybridModel, dtype: str, *, count: int = 8, seed: int = 0) -> Points:
     """Seeded points that `dtype` holds exactly, and what a float64 model gives there."""
     system = model.system
-    v = draw(model, count, seed=seed).to(getattr(torch, dtype)).double()
+    v, found, share = draw_finite(model, count, seed=seed, dtype=getattr(torch, dtype))
+    v = v[: found or count]
     x, u, p, d = v.split([system.nx, system.nu, len(model.fit_parameters), system.nd], -1)
     with torch.no_grad():
         pieces = model.torch_equations
@@ -91,7 +106,14 @@ def evaluate(model: HybridModel, dtype: str, *, count: int = 8, seed: int = 0) -
         x_next, y = model(x, u, d, p=p), pieces.output(x, u, p, d)
     slopes = torch.func.jacrev(lambda x, u: model(x, u, d, p=p).sum(0), argnums=(0, 1))(x, u)
     A, B = (slope.detach().movedim(0, 1) for slope in slopes)
-    return Points(*(t.numpy() for t in (x, u, p, d, x_next, A, B, y, z, r)))
+    return Points(*(t.numpy() for t in (x, u, p, d, x_next, A, B, y, z, r)), finite=share)
+
+
+def derivatives(model: HybridModel, points: Points) -> np.ndarray:
+    """ẋ (N, nx) in torch, of a model that has an ODE."""
+    v = torch.from_numpy(np.concatenate([points.x, points.u, points.p, points.d], -1))
+    with torch.no_grad():
+        return torch_derivative(model)(v).numpy()
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:

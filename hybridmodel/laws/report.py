@@ -9,8 +9,8 @@ from typing import Any, Literal
 Outcome = Literal["holds", "fails", "note", "not checked"]
 
 
-class UnbuiltError(Exception):
-    """What a law needs cannot be made; the law about making it says why."""
+class UncheckedError(Exception):
+    """A law has nothing to measure, or what it needs cannot be made: the message says which."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Law:
         worst: float | None = None
         try:
             found = self.check(subject)
-        except UnbuiltError as error:
+        except UncheckedError as error:
             return Finding(self.name, self.says, "not checked", None, self.bar, str(error))
         except Exception as error:  # whatever a user's own part raises: other laws still run
             return Finding(self.name, self.says, "fails", None, self.bar, told(error))

@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import casadi as ca
 import pytest
 
-from hybridmodel import physics
+from hybridmodel import HybridModel, physics
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -51,7 +51,11 @@ def test_the_code_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
     for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
         exec(compile(block, page.name, "exec"), scope)
     assert isinstance(scope["system"], physics.System)
-    assert scope["tank"].nx == 1
+    tank = scope["tank"]
+    assert tank.parameters == {"area": 2.0}
+    fill = HybridModel(tank, dt=0.1, fit_parameters=("area",)).ode_function()
+    assert float(fill(1, 1, 2, [])) == 0.25
+    assert float(fill(1, 1, 4, [])) == 0.125
     assert (tmp_path / "out_c" / "export.json").exists()
     if shutil.which("cc"):
         assert scope["exported"].check.holds

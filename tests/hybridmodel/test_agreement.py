@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import casadi as ca
 import pytest
 import torch
+from torch import nn
 
 from hybridmodel import HybridModel, check_agreement
 from hybridmodel.paths import PATHS, draw
@@ -129,9 +130,11 @@ class Tank(System):
 
 
 def test_points_where_the_model_is_not_defined_show_nothing() -> None:
-    found = check_agreement(HybridModel(Tank(), dt=0.01), points=8)
-    assert found.value == 0, "NaN on both paths is no difference"
-    assert found.finite < 0.5
+    rarely = (Signal("level", "m", 0.1), Signal("other", "m", -60.0, 3.0))
+    found = check_agreement(HybridModel(Tank(states=rarely), dt=0.01), points=8)
+    assert found.value == 0
+    assert 0 < found.points < 4
+    assert found.finite == found.points / 8
     assert not found.holds
     assert "CANNOT BE COMPARED" in str(found)
     assert "bounds of the signals" in str(found)
@@ -139,6 +142,24 @@ def test_points_where_the_model_is_not_defined_show_nothing() -> None:
     found = check_agreement(HybridModel(Tank(states=bounded), dt=0.01), points=8)
     assert found.finite == 1
     assert found.holds
+
+
+@pytest.mark.parametrize(
+    ("states", "holds"),
+    [
+        ((Signal("level", "m"), Signal("other", "m", 2.5)), True),  # half of the points
+        ((Signal("level", "m", 0.1), Signal("other", "m", -9.0, 3.0)), True),  # one in twelve
+        ((Signal("level", "m"), Signal("other", "m", -9e3, 3.0)), False),  # none
+    ],
+)
+def test_points_are_those_where_the_model_is_defined(states, holds: bool) -> None:
+    found = check_agreement(HybridModel(Tank(states=states), dt=0.01), points=8)
+    assert found.holds == holds, str(found)
+    assert found.finite == float(holds)
+    assert found.points == 8
+    if not holds:
+        assert found.value == 0, "NaN on both paths is no difference"
+        assert "only 0% of the numbers are finite, at the best of up to 20 points" in str(found)
 
 
 def test_points_lie_inside_the_bounds_and_parameters_in_their_domain() -> None:
@@ -184,3 +205,24 @@ def test_a_single_precision_model_is_refused() -> None:
 def test_bad_arguments_are_refused(options, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_agreement(model(), **options)
+
+
+class Recurrent(nn.Module):
+    """A cell that makes its own first state, which torch.func.vmap cannot batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.last = nn.GRUCell(4, 3), nn.Linear(3, 1)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.last(self.cell(z.reshape(-1, 4))).reshape(*z.shape[:-1], 1)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch about its GRU
+def test_a_network_that_torch_cannot_map_is_told_and_no_disagreement() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = HybridModel(Pendulum(), Recurrent(), dt=0.02)
+    found = check_agreement(model, points=2)
+    assert found.holds
+    assert "torch.func.vmap refuses the network" in str(found)

@@ -29,6 +29,7 @@ from physics import (
     Signal,
     System,
     Trivial,
+    from_casadi,
 )
 from residuals import MLP, Gated
 
@@ -182,6 +183,63 @@ class Loose(Parameter):
         return float(self) + 9 * theta
 
 
+class Reversed(InputDelay):
+    """Takes the past inputs for newest first."""
+
+    def initial_memory(self, past_u):
+        return ca.vec(past_u[:, ::-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lagged(Cart):
+    """Its input is a first-order lag, which one past input only starts."""
+
+    memory: tuple[Signal, ...] = (Signal("lag", "N"),)
+    memory_steps = 1
+
+    def applied_input(self, m, u, p):
+        return m
+
+    def advance_memory(self, m, u, p):
+        return 0.5 * m + 0.5 * u
+
+    def initial_memory(self, past_u):
+        return past_u
+
+
+class Undefined(Cart):
+    """Has no value anywhere."""
+
+    def dynamics(self, x, u, p, d):
+        return ca.sqrt(-1 - ca.vertcat(x[1], u / p.mass) ** 2)
+
+
+class Spun(ca.Callback):
+    """v ↦ tanh v in Python, which CasADi differentiates by differences."""
+
+    def __init__(self, method: str) -> None:
+        ca.Callback.__init__(self)
+        self.construct("spun", {"enable_fd": True, "fd_method": method})
+
+    def eval(self, given):
+        return [ca.tanh(given[0])]
+
+
+class Outside(Cart):
+    """Its friction is a callback."""
+
+    symbols = ca.MX
+    method = "central"
+
+    def dynamics(self, x, u, p, d):
+        friction = Spun(self.method)
+        KEPT.append(friction)
+        return ca.vertcat(x[1], u / p.mass - friction(x[1]))
+
+
+KEPT: list[Spun] = []  # a callback lives as long as Python holds it
+
+
 def turned(unit: str) -> tuple[Signal, ...]:
     rate = Signal("rate", f"{unit}/s", rate_of="angle")
     return (Signal("angle", unit, angle=True), rate)
@@ -205,6 +263,7 @@ def turned(unit: str) -> tuple[Signal, ...]:
         (Remarked(), "checkpoint", r"a field of type dict cannot be saved"),
         (Forgetful(system=Cart(), steps=2), "memory", r"advance_memory: 3 rows, wanted 4"),
         (WrongSlope(), "derivatives", r"derivative of 'speed' by 'speed' at position"),
+        (Reversed(system=Cart(), steps=2), "memory", r"'force_2_ago' is .* oldest first"),
         (Pendulum(mass=Parameter(1.0)), None, ""),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, System) else "",
@@ -264,6 +323,56 @@ def test_what_is_worth_knowing_is_no_failure() -> None:
     report = check_system(Local(), points=3)
     assert report.holds
     assert "Local" in noted(report)["pickles"]
+
+
+def outcomes(system: System) -> dict[str, tuple[str, str]]:
+    report = check_system(system, points=3)
+    return {finding.law: (finding.outcome, finding.message) for finding in report.findings}
+
+
+def test_a_law_holds_only_where_something_was_measured() -> None:
+    x = ca.SX.sym("x", 2)
+    f = ca.Function("f", [x], [ca.vertcat(x[0] + 0.1 * x[1], 0.9 * x[1])])
+    states = (Signal("q", "m"), Signal("v", "m/s", rate_of="q"))
+    found = outcomes(from_casadi(f, states=states, dt=0.1))
+    assert found["kinematics"][0] == "not checked"
+    assert "a discrete system gives x⁺" in found["kinematics"][1]
+    assert found["turns"] == ("not checked", "no state is an angle (angle=True)")
+    found = outcomes(Linear())
+    assert "no state is declared the rate of another" in found["kinematics"][1]
+    found = outcomes(Undefined())
+    assert found["finite"][0] == "fails"
+    assert found["derivatives"] == (
+        "not checked",
+        "no value of derivative is finite, see the law 'finite'",
+    )
+    assert found["batch"] == ("not checked", "no number is finite, see the law 'finite'")
+    found = outcomes(Pendulum())
+    assert {found[law][0] for law in ("turns", "kinematics", "derivatives")} == {"holds"}
+
+
+def test_memory_that_no_inputs_give_wholly_need_not_be_continued() -> None:
+    report = check_system(Lagged(), points=2)
+    assert report.holds, str(report)
+
+
+def test_a_rate_of_what_is_no_state_is_worth_knowing() -> None:
+    speed = (Signal("speed", "m/s", rate_of="position"),)
+    report = check_system(Linear(A=((-0.5,),), B=((2.0,),), states=speed), points=2)
+    assert report.holds
+    assert "'speed' is the rate of 'position', which is no state" in noted(report)["rates"]
+
+
+@pytest.mark.parametrize("method", ["central", "smoothing"])
+def test_slopes_by_differences_are_told_and_held_to_what_they_can(method: str) -> None:
+    class Here(Outside):
+        pass
+
+    Here.method = method
+    report = check_system(Here(), points=2)
+    assert "agreement" not in failed(report), str(report)
+    assert "CasADi takes finite differences (spun)" in noted(report)["exact"]
+    assert "exact" not in noted(check_system(Pendulum(), points=2))
 
 
 def test_points_are_drawn_inside_the_bounds() -> None:

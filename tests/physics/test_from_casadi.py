@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import gc
 import pickle
 import shutil
@@ -498,6 +499,21 @@ SIGNATURE = r"f:\(x\[2\],u,p\[2\]\)->\(xdot\[2\]\) SXFunction"
         ),
         (BY_NAME, {"inputs": ("a",)}, "names must differ, and 'a' stands twice among"),
         (BY_NAME, {"outputs": ("y",)}, "outputs names y, and no output is given: pass output=h"),
+        (BY_NAME, {"states": 2}, "states must be a sequence of names or Signals, got 2"),
+        (BY_NAME, {"states": ("a", "")}, r"states: a name is empty in \('a', ''\)"),
+        (BY_NAME, {"parameters": {"k": "1", "c": 0.1}}, r"parameters\['k'\] must be .* got '1'"),
+        (BY_NAME, {"parameters": {"k": True, "c": 0.1}}, r"parameters\['k'\] must be .* got True"),
+        (BY_NAME, {"parameters": {"": 1.0, "c": 0.1}}, "parameters: '' cannot be the name of one"),
+        (BY_NAME, {"parameters": {"__class__": 1.0, "c": 0.1}}, "'__class__' cannot be the name"),
+        (BY_NAME, {"parameters": [1.0, 0.1]}, r"parameters must be a dict, .* got \[1.0, 0.1\]"),
+        (BY_NAME, {"dt": "0.1"}, "FromCasadi: dt must be seconds > 0, got '0.1'"),
+        (BY_NAME, {"dt": True}, "FromCasadi: dt must be seconds > 0, got True"),
+        (BY_NAME, {"dt": np.nan}, "FromCasadi: dt must be seconds > 0, got nan"),
+        (
+            ca.Function("f", [U, X, P], [XDOT]),
+            {},
+            r"input 'i0' of f:\(i0,i1\[2\],i2\[2\]\).* has 1 rows, and states are 2 names",
+        ),
         (BY_NAME, {"dt": -0.1}, "FromCasadi: dt must be seconds > 0, got -0.1"),
         (BY_NAME, {"result": "xplus"}, rf"result: {SIGNATURE} has no output 'xplus', it has"),
         (
@@ -560,6 +576,71 @@ def test_the_good_one_is_taken() -> None:
     assert from_casadi(BY_NAME, **GOOD) == from_casadi(BY_NAME, **GOOD, arguments=("x", "u", "p"))
 
 
+def test_names_may_come_from_a_generator() -> None:
+    given = GOOD | {"states": (name for name in "ab"), "inputs": (name for name in "f")}
+    assert from_casadi(BY_NAME, **given) == from_casadi(BY_NAME, **GOOD)
+
+
+def test_inputs_without_names_of_equal_size_are_in_the_usual_order() -> None:
+    a, b, c, e = (ca.SX.sym(name) for name in "abce")
+    f = ca.Function("f", [a, b, c, e], [a + 2 * b + 3 * c + 4 * e])
+    system = from_casadi(
+        f, states=("a",), inputs=("b",), parameters={"c": 100.0}, exogenous=("e",), dt=1.0
+    )
+    model = HybridModel(system)
+    assert float(model.step_function()(1, 10, [], 1000)) == 1 + 20 + 300 + 4000
+
+
+NAMES = [*(field.name for field in dataclasses.fields(FromCasadi)), "self", "memory", "parameters"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dt", [None, 0.5])
+def test_a_parameter_may_have_any_name(name: str, dt: float | None) -> None:
+    x, h = ca.SX.sym("x", 2), ca.SX.sym(name)
+    f = ca.Function("f", [x, h], [x + h * ca.vertcat(x[1], 1)], ["x", name], ["next"])
+    system = from_casadi(f, states=("a", "b"), parameters={name: 0.5}, dt=dt)
+    changed = system.with_parameters(**{name: 2.0})
+    assert (changed.parameters, changed.dt) == ({name: 2.0}, dt)
+    assert changed.states == system.states
+    assert changed == from_casadi(f, states=("a", "b"), parameters={name: 2.0}, dt=dt)
+    assert changed.with_parameters(**{name: 0.5}) == system
+    model = HybridModel(system, dt=0.5, fit_parameters=(name,))
+    x, u, _ = points(system)
+    p = torch.tensor([2.0], dtype=torch.float64)
+    assert torch.allclose(model(x, u, p=p), HybridModel(changed, dt=0.5)(x, u), rtol=1e-14)
+
+
+def test_a_step_given_as_a_numpy_number_is_a_plain_float() -> None:
+    x = ca.SX.sym("x", 2)
+    for dt in (np.float64(0.5), np.float32(0.5), 1):
+        system = from_casadi(ca.Function("f", [x], [x / 2]), dt=dt)  # type: ignore[arg-type]
+        assert type(system.dt) is float
+        assert system.dt == dt
+
+
+def root_finder() -> ca.Function:
+    z, a, x = ca.SX.sym("z"), ca.SX.sym("a"), ca.MX.sym("x")
+    r = ca.rootfinder("r", "newton", {"x": z, "p": a, "g": z + z**3 - a})
+    return ca.Function("f", [x], [-r(0.0, x)])
+
+
+def integrated() -> ca.Function:
+    x, a = ca.SX.sym("x"), ca.MX.sym("a")
+    flow = ca.integrator("flow", "rk", {"x": x, "ode": -(x**3)}, 0, 0.1)
+    return ca.Function("f", [a], [flow(x0=a)["xf"]])
+
+
+@pytest.mark.parametrize("made", [root_finder, integrated])
+def test_a_digest_is_silent_where_casadi_writes_no_code(
+    made, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one, two = from_casadi(made(), dt=0.1), from_casadi(made(), dt=0.1)
+    assert one == two
+    told = capfd.readouterr()
+    assert (told.out, told.err) == ("", "")
+
+
 # -- DaeBuilder and FMU ----------------------------------------------------------------------
 
 
@@ -599,7 +680,11 @@ def test_a_dae_builder_gives_names_units_bounds_and_values() -> None:
     assert system.outputs == (Signal("y", "m2"),)
     assert system.exogenous == ()
     known = {n: (float(p), p.unit, p.domain) for n, p in system.parameters.items()}
-    assert known == {"mu": (1.5, "1/s", "positive"), "k": (2.0, "", (1.0, 4.0))}
+    assert known == {
+        "mu": (1.5, "1/s", "positive"),
+        "k": (2.0, "", (1.0, 4.0)),
+        "fixed": (3.0, "", "real"),
+    }
     assert system.symbols is ca.SX
     assert_is_van_der_pol(system)
     turned = from_casadi(dae, states=("q", Signal("v", "m/s", rate_of="q")), parameters={"k": 3.0})
@@ -608,6 +693,27 @@ def test_a_dae_builder_gives_names_units_bounds_and_values() -> None:
     assert turned == from_casadi(
         van_der_pol(), states=turned.states, parameters={"k": Parameter(3.0, "", (1.0, 4.0))}
     )
+
+
+@pytest.mark.parametrize("kind", ["fixed", "tunable"])
+@pytest.mark.parametrize("told", ["set", "set_start", "parameters"])
+def test_parameters_of_both_kinds_have_the_value_they_were_given(kind: str, told: str) -> None:
+    dae = ca.DaeBuilder("tank")
+    level, area = dae.add("level"), dae.add("area", "parameter", kind)
+    pump = dae.add("pump", "parameter", kind, {"dimension": [2]})
+    dae.eq(dae.der(level), (pump[0] - pump[1] * level) / area)
+    given = {"area": 2.0, "pump_0": 3.0, "pump_1": 0.0}
+    if told != "parameters":
+        getattr(dae, told)("area", 2.0)
+        dae.set_start("pump", [3.0, 0.0])  # `set` takes no vectors
+    before = str(dae), dae.p(), dae.c()
+    system = from_casadi(dae, parameters=given if told == "parameters" else None)
+    assert (str(dae), dae.p(), dae.c()) == before
+    assert dae.variability("area") == kind
+    assert system.parameters == given
+    model = HybridModel(system, dt=0.1, fit_parameters=("area", "pump_0"))
+    assert float(model.ode_function()(1, [], [2, 3], [])) == 1.5
+    assert float(model.ode_function()(1, [], [4, 2], [])) == 0.5
 
 
 def test_time_is_an_exogenous_signal_and_linear_algebraic_variables_go() -> None:
@@ -646,7 +752,15 @@ def bouncing() -> ca.DaeBuilder:
 
 def at_its_bound() -> ca.DaeBuilder:
     dae = ca.DaeBuilder("edge")
-    x, k = dae.add("x"), dae.add("k", "parameter", "tunable", {"min": 0.0, "max": 1.0})
+    bounds = {"min": 0.0, "max": 1.0, "start": 0.0}
+    x, k = dae.add("x"), dae.add("k", "parameter", "tunable", bounds)
+    dae.eq(dae.der(x), -k * x)
+    return dae
+
+
+def unset(kind: tuple[str, ...]) -> ca.DaeBuilder:
+    dae = ca.DaeBuilder("unset")
+    x, k = dae.add("x"), dae.add("k", *kind)
     dae.eq(dae.der(x), -k * x)
     return dae
 
@@ -658,7 +772,19 @@ def at_its_bound() -> ca.DaeBuilder:
         (bouncing, {}, r"DaeBuilder 'ball' has 1 events \(when\)"),
         (lambda: ca.DaeBuilder("empty"), {}, "DaeBuilder 'empty' has no states"),
         (at_its_bound, {}, r"parameter 'k' of the DaeBuilder: .* give it as parameters=\{'k': Par"),
-        (van_der_pol, {"parameters": {"m": 1}}, r"the DaeBuilder has no 'm', it has \['mu', 'k'\]"),
+        (
+            lambda: unset(("parameter",)),
+            {},
+            r"parameter 'k' of .*'unset' has no value: pass .*dae\.set\('k'",
+        ),
+        (lambda: unset(("parameter", "tunable")), {}, r"parameter 'k' of .*'unset' has no value"),
+        (
+            lambda: unset(("local", "constant")),
+            {},
+            r"constant 'k' of .* has no value: dae.set\('k'",
+        ),
+        (van_der_pol, {"parameters": {"k": "3"}}, r"parameters\['k'\] must be a number"),
+        (van_der_pol, {"parameters": {"m": 1}}, r"no 'm', it has \['mu', 'k', 'fixed'\]"),
         (
             van_der_pol,
             {"parameters": {"k": 9}},

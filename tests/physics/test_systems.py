@@ -6,6 +6,7 @@ import dataclasses
 import math
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import casadi as ca
 import numpy as np
@@ -361,6 +362,32 @@ def test_values_outside_their_domain_are_refused(value: float, domain: object) -
         Parameter(value, "m", domain)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TwiceRead(Linear):
+    outputs: tuple[Signal, ...] = (Signal("y"), Signal("y"))  # type: ignore[override]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stepping(Linear):
+    """x⁺ = A x + B u."""
+
+    gain: float = 1.0
+    dt: float | None = 0.1  # type: ignore[override]
+
+
+def test_numbers_of_numpy_become_plain_floats() -> None:
+    plain = Signal("u", "N", -1.0, 2.0)
+    for kind in (np.float64, np.float32, np.int64, int):
+        bounded = Signal("u", "N", kind(-1), kind(2))
+        assert repr(bounded) == repr(plain)
+        assert type(bounded.low) is type(bounded.high) is float
+    system = Stepping(dt=np.float64(0.5), gain=np.float64(2.0))
+    assert type(system.dt) is type(system.gain) is float
+    assert system == Stepping(dt=0.5, gain=2.0)
+    with pytest.raises(ValueError, match=r"Stepping: dt must be seconds > 0, got '0\.5'"):
+        Stepping(dt="0.5")  # type: ignore[arg-type]
+
+
 def test_errors_name_what_is_wrong() -> None:
     with pytest.raises(ValueError, match=r"domain must be 'real', 'positive' or \(low, high\)"):
         Parameter(1.0, "m", "negative")  # type: ignore[arg-type]
@@ -370,6 +397,20 @@ def test_errors_name_what_is_wrong() -> None:
         Pendulum().with_parameters(mass=-1.0)
     with pytest.raises(ValueError, match=r"bounds of signal 'u' are reversed: low 1.0 > high 0.0"):
         Signal("u", low=1.0, high=0.0)
+    with pytest.raises(ValueError, match=r"low of signal 'u' must be a number, got '-1'"):
+        Signal("u", low="-1")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"high of signal 'u' must be a number, got None"):
+        Signal("u", high=None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"name of a Signal must be a str .*, got ''"):
+        Signal("")
+    for rate_of in ("v", "push", "wind"):
+        states = (Signal("q"), Signal("v", rate_of=rate_of))
+        with pytest.raises(
+            ValueError, match=rf"rate_of of 'v' must name .* of \['q'\], got '{rate_of}'"
+        ):
+            Trivial(states=states, inputs=(Signal("push"),), exogenous=(Signal("wind"),))
+    with pytest.raises(ValueError, match=r"TwiceRead: output names must differ, {'y'} repeat"):
+        TwiceRead()
     with pytest.raises(ValueError, match="signal names must differ"):
         Trivial(states=(Signal("a"),), inputs=(Signal("a"),))
     with pytest.raises(ValueError, match="parameters are named twice"):

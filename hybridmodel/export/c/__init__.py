@@ -27,13 +27,26 @@ from hybridmodel.export.program import record_output, record_residual, record_st
 from hybridmodel.export.round_trip import RoundTrip, evaluate, in_float64
 from hybridmodel.model import HybridModel
 
+STANDARD_HEADERS = (
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal "
+    "stdalign stdarg stdatomic stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn "
+    "string tgmath threads time uchar wchar wctype"
+)
+
 
 def write(model: HybridModel, folder: Path, name: str, digest: str, dtype: DType) -> RoundTrip:
     """Write NAME.c, NAME.h, NAME_test.c, then compile and run the test where a compiler is found.
 
     Raises ValueError for an operation without a form in C99, and for a piece in MX that has no
-    scalar form.
+    scalar form, or a name that would make NAME.h hide a header of C.
     """
+    if (
+        name.lower() in STANDARD_HEADERS.split()
+    ):  # files of a name in other case are the same to some
+        raise ValueError(
+            f"name: {name!r} would make {name}.h, which hides the header <{name.lower()}.h> of C; "
+            f"give another, such as name={name + '_model'!r}"
+        )
     model = in_float64(model)
     monitor = monitor_of(model)
     source = print_source(model, monitor, name, digest, dtype)
@@ -45,7 +58,7 @@ def write(model: HybridModel, folder: Path, name: str, digest: str, dtype: DType
     }
     for file, text in files.items():
         (folder / file).write_text(text, encoding="utf-8")
-    return compile_and_run(folder, name, dtype, len(points))
+    return compile_and_run(folder, name, dtype, points)
 
 
 def print_source(

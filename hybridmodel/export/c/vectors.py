@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,7 @@ MAIN = """\
 
 #define POINTS {count}
 #define TOLERANCE {tolerance}
+#define FINITE {finite} /* whether the model is finite at the points */
 
 {tables}
 /* the largest difference relative to the largest expected entry, or to 1; NaN meets NaN */
@@ -74,6 +76,10 @@ int main(void)
     tell("output", worst[4]);
     tell("residual", worst[5]);
     tell("monitor", worst[6]);
+    if (!FINITE) {{
+        fputs("the model was finite at no point, so this shows nothing\\n", stderr);
+        return 1;
+    }}
     return failures;
 }}
 """
@@ -97,6 +103,7 @@ def print_test(points: Points, monitor: np.ndarray, name: str, dtype: DType) -> 
     return MAIN.format(
         name=name,
         count=count,
+        finite=int(points.finite > 0),
         tolerance=repr(TOLERANCE[dtype]),
         tables="\n".join(tables),
         real=REAL[dtype],
@@ -113,28 +120,33 @@ def print_test(points: Points, monitor: np.ndarray, name: str, dtype: DType) -> 
     )
 
 
-def compile_and_run(folder: Path, name: str, dtype: DType, count: int) -> RoundTrip:
-    """Compile the source with its test and run it; the folder stays as it is."""
+def compile_and_run(folder: Path, name: str, dtype: DType, points: Points) -> RoundTrip:
+    """Compile the source with its test and run it; the folder stays as it is.
+
+    Where no compiler is found nothing was checked; a compiler that refuses the source, or a test
+    that ends without its figures, is a check that failed.
+    """
     compiler = next((found for c in COMPILERS if (found := shutil.which(c))), None)
-    tolerance = TOLERANCE[dtype]
+    tolerance, count, share = TOLERANCE[dtype], len(points), points.finite
     if compiler is None:
         how = f"no C compiler found (looked for {', '.join(COMPILERS)}); run {name}_test.c yourself"
-        return RoundTrip({}, tolerance, count, how)
+        return RoundTrip({}, tolerance, count, how, share)
     with tempfile.TemporaryDirectory() as scratch:
         program = Path(scratch) / "test"
         sources = [str(folder / f"{name}.c"), str(folder / f"{name}_test.c")]
         built = _run([compiler, *OPTIONS, *sources, "-o", str(program), "-lm"])
         if built.returncode:
             how = f"{compiler} does not compile it: {_first_line(built.stderr)}"
-            return RoundTrip({}, tolerance, count, how)
+            return RoundTrip({"compiled": math.inf}, tolerance, 0, how, share)
         ran = _run([str(program)])
     rows = (line.split() for line in ran.stdout.splitlines())
     differences = {quantity: float(gap) for quantity, gap in rows}
     if not differences:
-        return RoundTrip({}, tolerance, count, f"its test ended with code {ran.returncode}")
+        how = f"its test ended with code {ran.returncode}"
+        return RoundTrip({"run": math.inf}, tolerance, 0, how, share)
     warned = f", warnings: {_first_line(built.stderr)}" if built.stderr else ""
     how = f"compiled by {Path(compiler).name} {' '.join(OPTIONS)}{warned}"
-    return RoundTrip(differences, tolerance, count, how)
+    return RoundTrip(differences, tolerance, count, how, share)
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:

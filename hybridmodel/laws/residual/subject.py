@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hybridmodel.bridges.torch_to_casadi import Weights, to_casadi
-from hybridmodel.laws.report import UnbuiltError, told
+from hybridmodel.laws.report import UncheckedError, told
 from hybridmodel.model import HybridModel
 from hybridmodel.placement import derivative
 from physics import Signal, Trivial
@@ -42,7 +42,7 @@ class Subject:
         try:
             return self.build()
         except Exception as error:
-            raise UnbuiltError("there is no module to check, see the law 'builds'") from error
+            raise UncheckedError("there is no module to check, see the law 'builds'") from error
 
     @cached_property
     def awake(self) -> Residual:
@@ -60,7 +60,7 @@ class Subject:
 
     def function(self, weights: Weights) -> ca.Function:
         if isinstance(self.functions, str):
-            raise UnbuiltError("there is no CasADi form, see the law 'bridge'")
+            raise UncheckedError("there is no CasADi form, see the law 'bridge'")
         return self.functions[weights]
 
     @cached_property

@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import casadi as ca
+import numpy as np
 import torch
 
 from hybridmodel.laws.report import Law, told
@@ -33,15 +34,16 @@ def _signals(s: Subject) -> str:
     for signal in (*system.states, *system.memory, *system.inputs, *system.exogenous):
         if signal.angle and signal.unit != "rad":
             return f"angle {signal.name!r} has unit {signal.unit!r}, wanted 'rad'"
-        if signal.rate_of == signal.name:
-            return f"{signal.name!r} is declared the rate of itself"
     rates = [signal.rate_of for signal in system.states if signal.rate_of is not None]
     if twice := {name for name in rates if rates.count(name) > 1}:
         return f"{sorted(twice)} have two states each as their rate (rate_of=)"
-    names = [signal.name for signal in system.outputs]
-    if twice := {name for name in names if names.count(name) > 1}:
-        return f"outputs repeat the names {sorted(twice)}"
     return ""
+
+
+def _rates(s: Subject) -> str:
+    names = {signal.name for signal in s.system.states}
+    lost = [v for v in s.system.states if v.rate_of is not None and v.rate_of not in names]
+    return "; ".join(f"{v.name!r} is the rate of {v.rate_of!r}, which is no state" for v in lost)
 
 
 def _units(s: Subject) -> str:
@@ -120,14 +122,46 @@ def _memory(s: Subject) -> str:
     for method, (function, rows, meaning) in wanted.items():
         if function.size1_out(0) != rows:
             return f"{method}: {function.size1_out(0)} rows, wanted {rows}, {meaning}"
+    return _history(s) if system.memory_steps else ""
+
+
+def _history(s: Subject) -> str:
+    """Whether advance(initial(u₀ … uₙ₋₁), uₙ) is initial(u₁ … uₙ), where n inputs are all of m."""
+    system, pieces, p = s.system, s.model.equations, list(s.system.parameters.values())
+    n, rng = system.memory_steps, np.random.default_rng(s.seed)
+    past, other = (rng.standard_normal((system.nu, n + 1)) for _ in range(2))
+    flow = np.zeros(len(system.states))
+
+    def initial(u: np.ndarray) -> ca.DM:
+        return pieces.initial(flow, ca.vec(ca.DM(u)))
+
+    def advanced(x: ca.DM, inputs: np.ndarray) -> np.ndarray:
+        for u in inputs.T:
+            x = pieces.finish(x, x, u, p)
+        return x.full()[:, 0]
+
+    wanted = initial(past[:, 1:]).full()[:, 0]
+    one, two = (advanced(initial(u[:, :n]), past[:, 1:]) for u in (past, other))
+    if not np.allclose(one, two, 1e-12, 1e-12, equal_nan=True):
+        return ""  # a lag, say: what n inputs give can only be near what is remembered
+    found = advanced(initial(past[:, :n]), past[:, n:])
+    for row in range(len(system.states), system.nx):
+        if not np.isclose(found[row], wanted[row], 1e-12, 1e-12, equal_nan=True):
+            name = system.memory[row - len(system.states)].name
+            return (
+                f"{name!r} is {found[row]:.4g} after initial_memory of u₀ … u{n - 1} and "
+                f"advance_memory by u{n}, and {wanted[row]:.4g} in initial_memory of "
+                f"u₁ … u{n}: the order of past inputs is oldest first, one column a step"
+            )
     return ""
 
 
 LAWS = (
     Law("builds", "a model can be made with all parameters declared", _builds),
-    Law("signals", "angles are in rad, rates belong to another state, names differ", _signals),
+    Law("signals", "angles are in rad, no state has two rates", _signals),
+    Law("rates", "rates are those of states", _rates, note=True),
     Law("units", "signals have units", _units, note=True),
-    Law("memory", "memory methods return the declared sizes", _memory),
+    Law("memory", "memory has the declared sizes, and a step continues its start", _memory),
     Law("nominal", "ϑ = 0 gives the declared parameters exactly", _nominal),
     Law("domains", "no ϑ leaves a parameter's domain", _domains),
     Law("effects", "each parameter acts on dynamics or output", _effects),

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from hybridmodel.agreement import check_agreement
 from hybridmodel.derivatives import difference_gaps
-from hybridmodel.laws.report import Law
+from hybridmodel.laws.report import Law, UncheckedError
 from hybridmodel.laws.system.subject import PIECES, Subject
 
+_SLOPES = 1e-6  # bar of slopes against differences
+_DIFFERENCES = 1e-5  # bar of Jacobians that CasADi takes by differences
 _ADVICE = "where the model is defined, bounds of the signals (low=, high=) can say"
 
 
@@ -42,26 +44,43 @@ def _rest(s: Subject) -> str:
 
 
 def _derivatives(s: Subject) -> tuple[float, str]:
-    worst, where = 0.0, ""
+    worst, where, blind = 0.0, "", []
     for piece in PIECES:
         slopes, rows = s.slopes(piece), s.rows(piece)
-        for v in s.v.numpy():
-            jacobian = slopes(v)[1].full()
+        found = [[part.full() for part in slopes(v)] for v in s.v.numpy()]
+        if rows and not any(np.isfinite(value).any() for value, _ in found):
+            blind.append(piece)
+        for v, (value, jacobian) in zip(s.v.numpy(), found, strict=True):
             gaps = difference_gaps(lambda v, piece=piece: s.call(piece, v), jacobian, v)
-            gaps = np.where(np.isfinite(jacobian), gaps, 0.0)  # another law speaks of these
+            defined = np.isfinite(value) & np.isfinite(jacobian)
+            gaps = np.where(defined, gaps, 0.0)  # another law speaks of the others
             if gaps.size and gaps.max() > worst:
                 i, j = np.unravel_index(int(gaps.argmax()), gaps.shape)
                 worst = float(gaps.max())
                 where = f"{piece} of {rows[i]!r} by {s.arguments[j]!r} {s.at(v)}"
+    if blind and worst <= _SLOPES:
+        raise UncheckedError(f"no value of {blind[0]} is finite, see the law 'finite'")
     return worst, where
 
 
 def _agreement(s: Subject) -> str:
     found = check_agreement(s.model, points=s.points, seed=s.seed)
-    if found.holds:
-        return ""
     wrong = [path for path in found.paths if not path.holds]
+    if s.approximate:  # of differences of differences nothing can be asked
+        wrong = [p for p in wrong if not (p.value <= 1e-12 and p.jacobian <= _DIFFERENCES)]
+    if not wrong and found.finite >= 0.5:
+        return ""
     return "; ".join(" ".join(str(path).split()) for path in wrong) or str(found)
+
+
+def _exact(s: Subject) -> str:
+    if not s.approximate:
+        return ""
+    return (
+        f"CasADi takes finite differences ({', '.join(s.approximate)}): Jacobians agree to "
+        f"{_DIFFERENCES:.0e} and Hessians are rough, which planners with exact Hessians notice; "
+        "a casadi.Callback can give its Jacobian (has_jacobian, get_jacobian)"
+    )
 
 
 def _batch(s: Subject) -> tuple[float, str]:
@@ -82,6 +101,8 @@ def _batch(s: Subject) -> tuple[float, str]:
 
 def _turns(s: Subject) -> tuple[float, str]:
     worst, where = 0.0, ""
+    if not s.system.angle_rows:
+        raise UncheckedError("no state is an angle (angle=True)")
     ahead = s.torch("derivative", s.v)
     for row in s.system.angle_rows:
         turn = torch.zeros(s.v.shape[-1], dtype=s.v.dtype)
@@ -96,8 +117,10 @@ def _turns(s: Subject) -> tuple[float, str]:
 def _kinematics(s: Subject) -> tuple[float, str]:
     names = [signal.name for signal in s.system.states]
     worst, where = 0.0, ""
-    if s.system.dt is not None:  # there is no ẋ to read a rate from
-        return worst, where
+    if s.system.dt is not None:
+        raise UncheckedError("a discrete system gives x⁺, so there is no ẋ to read a rate from")
+    if not any(signal.rate_of in names for signal in s.system.states):
+        raise UncheckedError("no state is declared the rate of another one (rate_of=)")
     xdot = s.torch("derivative", s.v)
     for row, signal in enumerate(s.system.states):
         if signal.rate_of not in names:
@@ -115,6 +138,8 @@ def _relative(ours: Tensor, theirs: Tensor) -> float:
     finite = torch.isfinite(theirs) & torch.isfinite(ours)
     if not torch.equal(torch.isfinite(theirs), torch.isfinite(ours)):
         return math.inf
+    if ours.numel() and not finite.any():
+        raise UncheckedError("no number is finite, see the law 'finite'")
     gap, size = (ours - theirs)[finite].abs(), theirs[finite].abs()
     return float(gap.max() / size.max().clamp(min=1)) if gap.numel() else 0.0
 
@@ -122,7 +147,8 @@ def _relative(ours: Tensor, theirs: Tensor) -> float:
 LAWS = (
     Law("finite", "values and slopes are finite at random points inside the bounds", _finite),
     Law("rest", "values and slopes are finite at rest", _rest, note=True),
-    Law("derivatives", "CasADi's slopes are those of differences", _derivatives, 1e-6),
+    Law("derivatives", "CasADi's slopes are those of differences", _derivatives, _SLOPES),
+    Law("exact", "CasADi's slopes are exact", _exact, note=True),
     Law("agreement", "torch and CasADi give the same on every path", _agreement),
     Law("batch", "a batch is its single points", _batch, 1e-14),
     Law("turns", "f does not change over a full turn of an angle", _turns, 1e-10),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybridmodel.laws.report import UnbuiltError
+from hybridmodel.laws.report import UncheckedError
 from hybridmodel.model import HybridModel
 from hybridmodel.paths import draw
 from physics import System
+from physics.binding import of_class
 
+DIFFERENCES = ("ForwardDiff", "BackwardDiff", "CentralDiff", "Smoothing")  # classes of CasADi
 PIECES = ("derivative", "output")  # ẋ (x⁺ of a discrete system) and y, functions of x, u, p, d
 
 
@@ -42,7 +45,7 @@ class Subject:
         try:
             return self.build(self.system)
         except Exception as error:
-            raise UnbuiltError("there is no model to check, see the law 'builds'") from error
+            raise UncheckedError("there is no model to check, see the law 'builds'") from error
 
     @cached_property
     def v(self) -> Tensor:
@@ -58,6 +61,15 @@ class Subject:
         system = self.system
         before = [s.name for s in (*system.states, *system.memory, *system.inputs)]
         return [*before, *self.model.fit_parameters, *(s.name for s in system.exogenous)]
+
+    @cached_property
+    def approximate(self) -> list[str]:
+        """Functions inside whose slopes CasADi takes by finite differences."""
+        found = []
+        for piece in PIECES:
+            derived = getattr(self.model.equations, piece).jacobian()
+            found += [re.sub(r"^fwd\d+_", "", name) for name in of_class(derived, DIFFERENCES)]
+        return list(dict.fromkeys(found))
 
     def rows(self, piece: str) -> list[str]:
         system = self.system

@@ -342,7 +342,7 @@ def test_a_form_that_does_not_exist_is_refused() -> None:
 
 def test_what_is_no_function_is_refused() -> None:
     for wrong in (None, ca.SX.sym("x"), ca.Function(), lambda x: x):
-        with pytest.raises(ValueError, match="wanted a casadi.Function, got"):
+        with pytest.raises(ValueError, match=r"wanted a casadi.Function, got"):
             to_torch(wrong)  # type: ignore[arg-type]
     x = ca.SX.sym("x")
     with pytest.raises(ValueError, match="f: a SXFunction has no 'matrix' form"):

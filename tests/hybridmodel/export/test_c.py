@@ -14,13 +14,15 @@ import casadi as ca
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from hybridmodel import HybridModel, save
+from hybridmodel import placement as placements
 from hybridmodel.checkpoint import describe
 from hybridmodel.export import export
 from hybridmodel.export.c import vectors
 from hybridmodel.export.c.pieces import OPERATIONS
-from physics import Parameter, Pendulum, Signal, System
+from physics import CartPole, InputDelay, Parameter, Pendulum, Signal, System
 from residuals import MLP
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
@@ -116,6 +118,56 @@ def frames(folder: Path, name: str, *options: str) -> dict[str, int]:
         return own.get(function, 0) + below
 
     return {f: deepest(f) for f in called if f"static void {f}(" not in text}
+
+
+class Committee(nn.Module):
+    """The mean of four networks."""
+
+    def __init__(self, nz: int, nr: int) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(
+            nn.Sequential(nn.Linear(nz, 6), nn.Tanh(), nn.Linear(6, nr)) for _ in range(4)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.stack([member(z) for member in self.members]).mean(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Winded(System):
+    """A mass on a spring with a stop in known wind, which measures force and bearing."""
+
+    stiffness: float = Parameter(1.5, "N/m", "positive")
+    states: tuple[Signal, ...] = (Signal("pos", "m"), Signal("vel", "m/s", rate_of="pos"))
+    inputs: tuple[Signal, ...] = (Signal("force", "N", -3.0, 3.0),)
+    exogenous: tuple[Signal, ...] = (Signal("wind", "N"),)
+
+    def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        stop = ca.if_else(x[0] > 0.5, -((x[0] - 0.5) ** 2), 0)
+        pull = u[0] + d[0] - p.stiffness * x[0] - 0.2 * ca.fmax(x[1], 0)
+        return ca.vertcat(x[1], pull + stop)
+
+
+STACKS = {
+    "bare, delayed": lambda: HybridModel(InputDelay(system=Winded(), steps=2), dt=0.05),
+    "committee": lambda: HybridModel(CartPole(), Committee(6, 2), dt=0.02),
+    "committee, input": lambda: HybridModel(
+        CartPole(), Committee(6, 1), dt=0.02, placement=placements.input
+    ),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("options", [("-O1",), ("-O3", "-march=native")], ids=["O1", "O3"])
+@pytest.mark.parametrize("name", STACKS)
+def test_no_model_needs_more_stack_than_stated(name: str, options, tmp_path: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        model = STACKS[name]()
+    export(model, tmp_path / "c", target="c", name="m")
+    header = (tmp_path / "c" / "m.h").read_text(encoding="utf-8")
+    measured = frames(tmp_path / "c", "m", *options)
+    for short, size in re.findall(r"#define M_(\w+)_STACK (\d+)", header):
+        assert measured[f"m_{short.lower()}"] <= int(size), (short, size)
 
 
 @needs_compiler

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from hybridmodel import HybridModel
-from hybridmodel.export import export, functions
+from hybridmodel.export import export, folder, functions
 from hybridmodel.export.folder import complete_or_absent
 from physics import Pendulum
 
@@ -111,3 +112,70 @@ def test_an_export_that_fails_leaves_no_folder(tmp_path: Path, monkeypatch) -> N
     with pytest.raises(OSError, match="no space left"):
         export(HybridModel(Pendulum(), dt=0.1), tmp_path / "out", target="casadi")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_folder_is_filled_and_not_exchanged(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "out").mkdir()
+    before = (tmp_path / "out").stat().st_ino
+    monkeypatch.chdir(tmp_path / "out")
+    export(HybridModel(Pendulum(), dt=0.1), ".", target="casadi", name="m")
+    assert (tmp_path / "out").stat().st_ino == before
+    assert Path("m_step.casadi").is_file()
+    assert json.loads(Path("export.json").read_text(encoding="utf-8"))["target"] == "casadi"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(FileExistsError, match="is the working folder and holds an export; change"):
+        export(HybridModel(Pendulum(), dt=0.1), ".", target="casadi", name="n")
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "out", new="2")
+    assert content(tmp_path / "out").keys() == {"new", "export.json"}
+
+
+def test_a_file_that_does_not_go_in_leaves_the_folder_empty(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "out").mkdir()
+    replace, calls = os.replace, []
+
+    def fails(source: Path, target: Path) -> None:
+        calls.append(Path(target).name)
+        if len(calls) == 3:
+            raise OSError("no space left")
+        replace(source, target)
+
+    monkeypatch.setattr(folder.os, "replace", fails)
+    with pytest.raises(OSError, match="no space left"):
+        fill(tmp_path / "out", one="1", two="2")
+    assert calls == ["one", "two", "export.json"], "the record goes last"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_old_export_survives_where_it_cannot_be_put_back(tmp_path: Path, monkeypatch) -> None:
+    fill(tmp_path / "out", whole="1")
+    replace = os.replace
+
+    def fails(source: Path, target: Path) -> None:
+        if Path(target) == tmp_path / "out":
+            raise OSError("no way in")
+        replace(source, target)
+
+    monkeypatch.setattr(folder.os, "replace", fails)
+    with pytest.raises(OSError, match="no way in"):
+        fill(tmp_path / "out", new="2")
+    [kept] = tmp_path.iterdir()
+    assert content(kept)["whole"] == "1"
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_is_no_file_is_foreign_whatever_the_record_says(kind: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "thesis").mkdir()
+    if kind == "folder":
+        (out / "sub").mkdir()
+        (out / "sub" / "thesis.txt").write_text("mine", encoding="utf-8")
+    else:
+        (out / "sub").symlink_to(tmp_path / "thesis")
+    record = json.dumps({"files": {"sub": "no file"}})
+    (out / "export.json").write_text(record, encoding="utf-8")
+    with pytest.raises(FileExistsError, match="'sub' is not of the export in"):
+        fill(out, new="2")
+    assert (out / "sub").exists()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
+import textwrap
 import types
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import casadi as ca
 import numpy as np
@@ -17,6 +20,7 @@ import torch
 
 from hybridmodel import HybridModel, load
 from hybridmodel.export import export
+from hybridmodel.export.acados import README, _bounds
 from physics import CartPole, Signal, System
 
 
@@ -31,6 +35,17 @@ class Scaled(System):
     def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
         laws = {"erfinv": ca.erfinv, "atan": ca.atan, "atan2": lambda v: ca.atan2(v, u)}
         return laws[self.law](x) + u
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driven(System):
+    """ẋ is the sum of all inputs."""
+
+    states: tuple[Signal, ...] = (Signal("level"),)
+    inputs: tuple[Signal, ...] = (Signal("command"),)
+
+    def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
+        return ca.sum1(u)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +88,16 @@ def test_casadi_files_are_functions_of_numbers_and_symbols(made, tmp_path: Path)
     symbol = ca.MX.sym("x", 2)
     again = ca.Function("again", [symbol], [ca.jacobian(step(symbol, u, p, d), symbol)])
     assert np.isfinite(again(x).full()).all()
+
+
+@pytest.mark.parametrize("kind", ["step", "ode", "output"])
+def test_a_forgotten_argument_is_nan_in_every_casadi_file(made, kind: str, tmp_path: Path) -> None:
+    export(made("sensed"), tmp_path / "out", target="casadi", name="arm")
+    function = ca.Function.load(str(tmp_path / "out" / f"arm_{kind}.casadi"))
+    assert function.name_in() == ["x", "u", "p", "d"]
+    assert function.name_out() == [{"step": "x_next", "ode": "xdot", "output": "y"}[kind]]
+    y = function(x=[0.1, 0.2], u=[0.3], d=[0.4, 0.5])[function.name_out()[0]]
+    assert np.isnan(y.full()).any()
 
 
 def test_a_discrete_model_has_no_ode_file(made, tmp_path: Path) -> None:
@@ -133,6 +158,34 @@ def test_an_acados_model_has_the_models_ode(made, name: str, tmp_path: Path, mon
     sys.modules.pop("arm_model")
 
 
+def test_the_acados_recipe_keeps_bounds_on_one_side(tmp_path: Path) -> None:
+    signals = (
+        ("low", 0.0, math.inf),
+        ("high", -math.inf, 3.0),
+        ("both", -1.0, 1.0),
+        ("free", -math.inf, math.inf),
+    )
+    system = Driven(inputs=tuple(Signal(n, "N", low, high) for n, low, high in signals))
+    recipe, model = README, HybridModel(system, dt=0.1)
+    lines = recipe[recipe.index("    bounded = ") : recipe.index("    ocp.constraints.x0")]
+    names = {"np": np, "ocp": types.SimpleNamespace(constraints=types.SimpleNamespace())}
+    names |= {"U_LOW": [s.low for s in system.inputs], "U_HIGH": [s.high for s in system.inputs]}
+    exec(textwrap.dedent(lines), names)
+    limits = vars(names["ocp"].constraints)
+    assert limits["idxbu"].tolist() == [0, 1, 2]
+    assert limits["lbu"].tolist() == [0.0, -1e10, -1.0]
+    assert limits["ubu"].tolist() == [1e10, 3.0, 1.0]
+    export(model, tmp_path / "out", target="acados", name="m")
+    written = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert lines in written
+    assert "±1e10, which acados takes for none" in written
+
+
+def test_bounds_of_numpy_are_written_as_numbers() -> None:
+    signals: Any = [types.SimpleNamespace(low=low) for low in np.array([-2.0, -np.inf])]
+    assert _bounds(signals, "low") == "[-2.0, -inf]"
+
+
 @pytest.mark.parametrize("name", ["held", "next_state", "memory", "discrete"])
 @pytest.mark.usefixtures("acados")
 def test_a_discrete_acados_model_has_the_step(made, name: str, tmp_path: Path, monkeypatch) -> None:
@@ -173,10 +226,14 @@ def test_onnx_runs_in_float64_over_any_batch(made, name: str, tmp_path: Path) ->
 def test_where_onnxruntime_lacks_a_float64_kernel_the_check_says_so(tmp_path: Path) -> None:
     model = HybridModel(Scaled(law="atan"), dt=0.1)
     check = export(model, tmp_path / "wide", target="onnx").check
-    assert check.holds is None
-    assert "NOT CHECKED: onnxruntime does not run it, another runtime may" in str(check)
+    assert check.holds
+    assert "run by onnx.reference; onnxruntime does not run it (it has more operations in" in str(
+        check
+    )
     assert "Atan" in str(check)
-    assert export(model, tmp_path / "narrow", target="onnx", dtype="float32").check.holds
+    narrow = export(model, tmp_path / "narrow", target="onnx", dtype="float32").check
+    assert narrow.holds
+    assert "run by onnxruntime" in narrow.how
 
 
 def test_without_its_extra_onnx_is_refused(made, tmp_path: Path, monkeypatch) -> None:
@@ -186,7 +243,8 @@ def test_without_its_extra_onnx_is_refused(made, tmp_path: Path, monkeypatch) ->
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     check = export(made("affine"), tmp_path / "out", target="onnx").check
-    assert str(check).startswith("NOT CHECKED: onnxruntime is not installed")
+    assert check.holds
+    assert "run by onnx.reference; onnxruntime is not installed: pip install" in str(check)
 
 
 def test_what_has_no_form_is_refused_by_name(tmp_path: Path) -> None:
@@ -212,6 +270,8 @@ def test_what_has_no_form_is_refused_by_name(tmp_path: Path) -> None:
         ({"target": "casadi", "dtype": "float32"}, "'casadi' has its own"),
         ({"target": "c", "name": "my model"}, "name must be an identifier .*got 'my model'"),
         ({"target": "c", "name": "2d"}, "name must be an identifier"),
+        ({"target": "c", "name": "math"}, "hides the header <math.h> of C; give another, such as"),
+        ({"target": "c", "name": "Stdio"}, "would make Stdio.h, which hides the header <stdio.h>"),
     ],
 )
 def test_bad_arguments_are_named(made, options, message: str, tmp_path: Path) -> None:
