@@ -135,10 +135,11 @@ def _torch_step(model: HybridModel) -> Callable[[Tensor], Tensor]:
 def _transformed_step(model: HybridModel) -> Form | str:
     if model.residual is not None:
         z = torch.zeros(2, model.equations.features.size1_out(0)).to(model.theta)
+        network = model.residual
         try:
-            torch.func.vmap(model.residual)(z)
+            torch.func.vmap(torch.func.hessian(lambda z: network(z).sum()))(z)
         except RuntimeError as error:  # such as a cell that makes its own first state
-            return f"torch.func.vmap refuses the network: {str(error).strip().splitlines()[0]}"
+            return f"torch.func cannot transform the network: {str(error).strip().splitlines()[0]}"
     return transformed_form(_torch_step(model))
 
 
