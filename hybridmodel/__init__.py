@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hybridmodel.agreement import Agreement as Agreement
     from hybridmodel.agreement import check_agreement as check_agreement
     from hybridmodel.bridges.casadi_to_torch import to_torch as to_torch
+    from hybridmodel.bridges.network import pack_weights as pack_weights
     from hybridmodel.bridges.onnx_to_casadi import from_onnx as from_onnx
     from hybridmodel.bridges.torch_to_casadi import to_casadi as to_casadi
     from hybridmodel.checkpoint import CheckpointError as CheckpointError
@@ -87,6 +88,7 @@ _HOMES = {
         "Status",
     ),
     "hybridmodel.problem": ("OptimalControlProblem",),
+    "hybridmodel.bridges.network": ("pack_weights",),
     "hybridmodel.bridges.onnx_to_casadi": ("from_onnx",),
     "hybridmodel.bridges.torch_to_casadi": ("to_casadi",),
     "hybridmodel.bridges.casadi_to_torch": ("to_torch",),
