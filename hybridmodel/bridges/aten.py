@@ -42,14 +42,23 @@ def _add(_: Any, x: Operand, y: Operand, *, alpha: float = 1, name: str = "add")
 
 
 def _div(_: Any, x: Operand, y: Operand, *, rounding_mode: str | None = None) -> Node:
+    """x / y, whole where asked; ⌊x / y⌋ is (x − m) / y with the remainder m, as 1 / 0.1 is 9.99…"""
+    if rounding_mode == "floor":
+        by_zero = elementwise("eq", as_node(y), constant(0.0))  # torch: ±∞, where m is NaN
+        whole = elementwise("sub", as_node(x), _remainder(None, x, y))
+        whole = elementwise("where", by_zero, as_node(x), whole)
+        return elementwise("round", elementwise("div", whole, as_node(y)))
     ratio = elementwise("div", as_node(x), as_node(y))
     return ratio if rounding_mode is None else elementwise(rounding_mode, ratio)
 
 
 def _remainder(_: Any, x: Operand, y: Operand) -> Node:
-    """x − y ⌊x / y⌋, with the sign of y."""
-    whole = elementwise("floor", elementwise("div", as_node(x), as_node(y)))
-    return elementwise("sub", as_node(x), elementwise("mul", as_node(y), whole))
+    """m = fmod(x, y), and m + y where m has not the sign of y."""
+    zero, divisor = constant(0.0), as_node(y)
+    m = elementwise("fmod", as_node(x), divisor)
+    signs = [elementwise("lt", a, zero) for a in (m, divisor)]
+    turned = elementwise("and", elementwise("ne", m, zero), elementwise("ne", *signs))
+    return elementwise("where", turned, elementwise("add", m, divisor), m)
 
 
 def _pow(_: Any, x: Operand, y: Operand) -> Node:
@@ -190,6 +199,9 @@ OPERATIONS: dict[str, Operation] = {
     "logsumexp": reductions.over(reductions.logsumexp),
     "linalg_vector_norm": reductions.norm,
     "cumsum": reductions.cumsum,
+    "avg_pool2d": reductions.mean_pool,
+    "max_pool2d_with_indices": reductions.max_pool,
+    "_adaptive_avg_pool2d": reductions.adaptive_mean_pool,
     "_softmax": reductions.softmax,
     "_log_softmax": functools.partial(reductions.softmax, logarithm=True),
     # products and normalisation

@@ -30,7 +30,7 @@ def move(*data: int, fill: float | None = None) -> Callable[..., Any]:
             if isinstance(value, list | tuple):
                 return [collect(v, is_data) for v in value]
             if isinstance(value, Node) and not is_data:
-                raise ValueError("has indices that depend on the arguments of the network")
+                raise NotImplementedError("has indices that depend on the arguments of the network")
             if isinstance(value, Node | Tensor) and is_data:
                 operands.append(as_node(value))
                 return operands[-1]
@@ -69,9 +69,9 @@ def copy(_: Any, x: Node, source: Operand, *_blocking: bool) -> Node:
 
 
 def index_put(rule: Any, x: Any, indices: Any, values: Any, accumulate: bool = False) -> Node:
-    """x with values at indices that are known in advance; adding there is a ValueError."""
+    """x with values at indices that are known in advance; adding there is not known."""
     if accumulate:
-        raise ValueError("adds to elements in place (accumulate=True)")
+        raise NotImplementedError("adds to elements in place (accumulate=True)")
     return move(0, 2)(rule, x, indices, values)
 
 

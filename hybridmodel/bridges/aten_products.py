@@ -85,10 +85,10 @@ def convolution(
 ) -> Node:
     """y[b, o, t] = Σ w[o, c, s] x[b, c, stride t + dilation s − padding]: patches times weights.
 
-    Raises ValueError for a transposed one.
+    Raises NotImplementedError for a transposed one.
     """
     if transposed:
-        raise ValueError("is transposed; known are plain convolutions")
+        raise NotImplementedError("is transposed; known are plain convolutions")
     kernel = as_node(weight)
     batch, out, rank = x.shape[0], kernel.shape[0], len(kernel.shape) - 2
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -124,11 +124,11 @@ def logsumexp(x: Node) -> Node:
 def norm(
     _: Any, x: Node, order: float = 2, dim: Any = None, keepdim: bool = False, **_dtype: Any
 ) -> Node:
-    """Norms of order 1, 2 and infinity; other orders are a ValueError."""
+    """Norms of order 1, 2 and infinity; others are a NotImplementedError."""
     if order == 2:
         return over(_length)(None, x, dim, keepdim)
     if order not in (1, math.inf):
-        raise ValueError(f"has order {order}; known are 1, 2 and infinity")
+        raise NotImplementedError(f"has order {order}; known are 1, 2 and infinity")
     reduce = total if order == 1 else shared_maximum
     return over(reduce)(None, elementwise("abs", x), dim, keepdim)
 
@@ -153,3 +153,71 @@ def softmax(_: Any, x: Node, dim: int, half: bool = False, *, logarithm: bool = 
     line = rearrange(lambda i: i.movedim(dim, -1), x)
     y = expressions.softmax(line, logarithm=logarithm)
     return rearrange(lambda i: i.movedim(-1, dim), y)
+
+
+def _windows(
+    x: Node,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: int | Sequence[int],
+    dilation: int | Sequence[int] = 1,
+    *,
+    outside: float,
+) -> Node:
+    """The windows (…, rows, columns, elements) of x (…, n, m), which goes on as `outside`."""
+    size, step, sides, gap = (_pair(v) for v in (kernel, stride or kernel, padding, dilation))
+
+    def grid(fill: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        edges = (sides[1], sides[1], sides[0], sides[0])
+        found = torch.nn.functional.pad(places, edges, value=int(fill))
+        for d, axis in enumerate((places.dim() - 2, places.dim() - 1)):
+            found = found.unfold(axis, gap[d] * (size[d] - 1) + 1, step[d])
+        return found[..., :: gap[0], :: gap[1]].flatten(-2)
+
+    return rearrange(grid, constant(outside), x)
+
+
+def _pair(v: int | Sequence[int]) -> tuple[int, int]:
+    both = (v, v) if isinstance(v, int) else tuple(v) * 2
+    return both[0], both[1]
+
+
+def mean_pool(
+    _: Any,
+    x: Node,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: int | Sequence[int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor: int | None = None,
+) -> Node:
+    """The mean of each window, zeros around x counted; NotImplementedError for other counts."""
+    if ceil_mode or divisor is not None or not (count_include_pad or max(_pair(padding)) == 0):
+        raise NotImplementedError("has windows of unequal counts, or a divisor of its own")
+    return mean(_windows(x, kernel, stride, padding, outside=0.0))
+
+
+def max_pool(
+    _: Any,
+    x: Node,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> tuple[Node, None]:
+    """The largest of each window, its place not given out; NotImplementedError for ceil_mode."""
+    if ceil_mode:
+        raise NotImplementedError("has windows that reach over the edge (ceil_mode)")
+    windows = _windows(x, kernel, stride, padding, dilation, outside=-math.inf)
+    return first_maximum(windows), None
+
+
+def adaptive_mean_pool(_: Any, x: Node, counts: Sequence[int]) -> Node:
+    """The mean of each of counts[0] × counts[1] equal windows; else NotImplementedError."""
+    sizes = x.shape[-2:]
+    if any(n % m for n, m in zip(sizes, counts, strict=True)):
+        raise NotImplementedError(f"cuts {sizes} into {tuple(counts)} windows of unequal size")
+    kernel = [n // m for n, m in zip(sizes, counts, strict=True)]
+    return mean(_windows(x, kernel, kernel, 0, outside=0.0))

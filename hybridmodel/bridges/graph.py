@@ -49,6 +49,9 @@ class Node:
         return math.prod(self.shape)
 
 
+Nodes = tuple[Node, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Input(Node):
     """An argument of the network."""

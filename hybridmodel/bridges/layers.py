@@ -24,9 +24,8 @@ from hybridmodel.bridges.expressions import (
     softmax,
     weight,
 )
-from hybridmodel.bridges.graph import Node
+from hybridmodel.bridges.graph import Node, Nodes
 
-Nodes = tuple[Node, ...]
 Rule = Callable[..., Node | Nodes | None]
 Read = Callable[..., Nodes]  # (module, *nodes) ↦ nodes
 SELU = (1.6732632423543772, 1.0507009873554805, 1.0)
@@ -55,6 +54,12 @@ def dropout(_: Read, m: nn.Dropout, x: Node) -> Node:
     if m.training and m.p > 0:
         raise ValueError("draws random numbers in training mode; call .eval() on the network first")
     return x
+
+
+def rrelu(_: Read, m: nn.RReLU, x: Node) -> Node:
+    if m.training:
+        raise ValueError("draws random numbers in training mode; call .eval() on the network first")
+    return elementwise("leaky_relu", x, arguments=[(m.lower + m.upper) / 2])
 
 
 def layer_norm(_: Read, m: nn.LayerNorm, x: Node) -> Node | None:

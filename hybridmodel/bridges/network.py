@@ -6,20 +6,28 @@ A new module joins by one line; what the table does not know is traced (`traced`
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 import residuals
 from hybridmodel.bridges import layers
 from hybridmodel.bridges.expressions import elementwise
-from hybridmodel.bridges.graph import Graph, Input, Node, RefusalError, UnknownOperationError
-from hybridmodel.bridges.layers import SELU, Nodes, Rule, activation
+from hybridmodel.bridges.graph import (
+    Graph,
+    Input,
+    Node,
+    Nodes,
+    RefusalError,
+    Shape,
+    UnknownOperationError,
+)
+from hybridmodel.bridges.layers import SELU, Rule, activation
 from hybridmodel.bridges.traced import trace
-
-Sizes = tuple[int, ...]
 
 _TABLE: dict[type[nn.Module], Rule] = {
     nn.Sequential: layers.sequential,
@@ -36,6 +44,7 @@ _TABLE: dict[type[nn.Module], Rule] = {
     nn.Sigmoid: activation("sigmoid"),
     nn.ReLU: activation("relu"),
     nn.ReLU6: activation("hardtanh", "min_val", "max_val"),
+    nn.RReLU: layers.rrelu,
     nn.LeakyReLU: activation("leaky_relu", "negative_slope"),
     nn.PReLU: layers.prelu,
     nn.ELU: lambda _, m, x: elementwise("elu", x, arguments=(m.alpha, 1.0, 1.0)),
@@ -62,9 +71,8 @@ _TABLE: dict[type[nn.Module], Rule] = {
     residuals.Gated: layers.gated,
     residuals.MLP: lambda read, m, x: read(m.chain, x),
 }
-KNOWN = tuple(sorted(cls.__name__ for cls in _TABLE))
 
-_SIZES: dict[type[nn.Module], Callable[[Any], Sizes]] = {
+_SIZES: dict[type[nn.Module], Callable[[Any], Shape]] = {
     nn.Linear: lambda m: (m.in_features,),
     nn.LayerNorm: lambda m: m.normalized_shape[-1:],
     nn.RMSNorm: lambda m: m.normalized_shape[-1:],
@@ -77,38 +85,76 @@ _SIZES: dict[type[nn.Module], Callable[[Any], Sizes]] = {
 }
 
 
-def lower(module: nn.Module, nz: int | Sizes | None = None) -> Graph:
+def lower(module: nn.Module, nz: int | Shape | None = None) -> Graph:
     """The graph of what module(z) computes now; its nodes share the module's tensors.
 
     nz   size of z, or of each argument where the module has several; may be left out where the
          module tells (its first layer is a Linear, a norm, a cell or a residual)
 
-    Raises ValueError for a module that can be neither read from the table nor traced, naming it,
-    its place and the reason, and for an nz that is missing or does not fit.
+    Raises RefusalError (a ValueError) for what is no module or has no numbers yet and for a module
+    that can be neither read from the table nor traced, naming it, its place and the reason;
+    ValueError for an nz that is missing or does not fit.
     """
+    _check(module)
     inputs = tuple(Input((size,)) for size in checked_sizes(module, nz))
     reader = _Reader(module)
     outputs = reader.apply(module, *inputs)
-    for y in outputs:
-        if len(y.shape) != 1:
-            raise ValueError(f"a network must map vectors to vectors, this one gives {y.shape}")
+    if any(len(y.shape) != 1 for y in outputs):
+        shapes = ", ".join(str(y.shape) for y in outputs)
+        raise RefusalError(
+            f"{type(module).__name__}: a network must map vectors to vectors, this one gives an "
+            f"array of shape {shapes}; end it with a reshape to (…, nr)"
+        )
     return Graph(inputs, outputs, tuple(reader.traced))
 
 
-def checked_sizes(module: nn.Module, nz: int | Sizes | None) -> Sizes:
+def checked_sizes(module: nn.Module, nz: int | Shape | None) -> Shape:
     """The sizes of a module's arguments, as given or as the module tells.
 
-    Raises ValueError where there are none.
+    Raises ValueError where there are none, or what is given is no whole number of at least 1.
     """
-    sizes = (nz,) if isinstance(nz, int) else nz if nz is not None else input_sizes(module)
-    if sizes is None:
+    given = input_sizes(module) if nz is None else nz
+    if given is None:
         raise ValueError("nz must be given: no layer of this network has a size")
-    if not sizes or any(size < 0 for size in sizes):
-        raise ValueError(f"nz must be a size or a tuple of sizes, got {nz!r}")
-    return tuple(sizes)
+    several = tuple(given) if isinstance(given, tuple | list) else (given,)
+    try:
+        sizes = tuple(operator.index(size) for size in several)
+    except TypeError:
+        sizes = ()
+    if not sizes or min(sizes) < 1 or any(isinstance(size, bool) for size in several):
+        source = "" if nz is not None else f", as {type(module).__name__} tells it"
+        raise ValueError(
+            f"nz must be a size or a tuple of sizes, each a whole number of at least 1, got "
+            f"{given!r}{source}"
+        )
+    return sizes
 
 
-def input_sizes(module: nn.Module) -> Sizes | None:
+def _check(module: nn.Module) -> None:
+    """RefusalError for what is no module, or has layers whose sizes are still open."""
+    if not isinstance(module, nn.Module):
+        what = module.__name__ if isinstance(module, type) else type(module).__name__
+        raise RefusalError(
+            f"module must be a torch.nn.Module, got {what} ({module!r}); build the module first, "
+            "and put a function into the forward of one"
+        )
+    for path, child in module.named_modules():
+        if any(nn.parameter.is_lazy(t) for t in _own_tensors(child)):
+            raise RefusalError(
+                f"{_named(child, path)}: its sizes are open; call the network once on an example "
+                "first, such as network(torch.zeros(1, nz))"
+            )
+
+
+def _own_tensors(module: nn.Module) -> tuple[Tensor, ...]:
+    return (*module.parameters(recurse=False), *module.buffers(recurse=False))
+
+
+def _named(module: nn.Module, path: str) -> str:
+    return type(module).__name__ + (f" at {path!r}" if path else "")
+
+
+def input_sizes(module: nn.Module) -> Shape | None:
     """The sizes of a module's arguments where the module tells them, else None."""
     if isinstance(module, residuals.Residual):
         return None if module.nz is None else (module.nz,)
@@ -148,6 +194,11 @@ class _Reader:
     def apply(self, module: nn.Module, *nodes: Node) -> Nodes:
         """What a module makes of nodes, by its rule or else by tracing."""
         path = self.names.get(id(module), "")
+        if any(t.is_meta for t in _own_tensors(module)):
+            raise RefusalError(
+                f"{_named(module, path)}: it is on the meta device and has no numbers; move it "
+                "with network.to_empty(device='cpu') and load its weights first"
+            )
         try:
             rule = _rule(module, len(nodes))
             found = None if rule is None else rule(self.apply, module, *nodes)
@@ -159,17 +210,25 @@ class _Reader:
             raise  # by a module inside, which has the longer path
         except (ValueError, NotImplementedError) as error:
             known = not isinstance(error, NotImplementedError)
-            place = f" at {path!r}" if path else ""
             kind = RefusalError if known else UnknownOperationError
-            raise kind(f"{type(module).__name__}{place}: {error}") from error
+            raise kind(f"{_named(module, path)}: {error}") from error
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether a call or its gradient passes through functions of the user's."""
+    own = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    return any(own) or bool(_has_any_global_hook())
 
 
 def _rule(module: nn.Module, count: int) -> Rule | None:
     """The rule for a call with `count` arguments, where the call itself has not been changed."""
     rule = _TABLE.get(type(module))
-    if rule is None or module._forward_hooks or module._forward_pre_hooks:
-        return None
-    if "forward" in vars(module):
+    if rule is None or "forward" in vars(module) or _has_hooks(module):
         return None
     named = list(inspect.signature(rule).parameters.values())[2:]
     fits = count == len(named) or any(p.kind is p.VAR_POSITIONAL for p in named)

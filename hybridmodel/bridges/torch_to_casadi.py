@@ -47,6 +47,11 @@ def _with_nan(x: Expression, y: Expression, value: Expression) -> Expression:
     return ca.if_else(x != x, x, ca.if_else(y != y, y, value))  # CasADi: fmin(NaN, 1) = 1
 
 
+def _sigmoid(x: Expression) -> Expression:
+    # (1 + tanh(x/2))/2 would lose the digits of small values; e⁷⁰⁰ is close to the largest number
+    return 1 / (1 + ca.exp(-ca.if_else(x < -700, -700, x)))
+
+
 # Branches are written so that slopes at the kink are torch's and NaN stays NaN; the clips inside
 # keep the branch that is not taken finite, since its derivative meets a zero factor.
 ELEMENTWISE: dict[str, Callable[..., Expression]] = {
@@ -82,7 +87,8 @@ ELEMENTWISE: dict[str, Callable[..., Expression]] = {
     "floor": ca.floor,
     "ceil": ca.ceil,
     "trunc": lambda x: ca.if_else(x < 0, ca.ceil(x), ca.floor(x)),
-    "round": lambda x: x - ca.remainder(x, 1),  # ties to even
+    # ties to even; from 2⁵² on all numbers are whole, and remainder(∞, 1) is not a number
+    "round": lambda x: ca.if_else(ca.fabs(x) < 2**52, x - ca.remainder(x, 1), ca.floor(x)),
     "sin": ca.sin,
     "cos": ca.cos,
     "tan": ca.tan,
@@ -97,12 +103,12 @@ ELEMENTWISE: dict[str, Callable[..., Expression]] = {
     "atanh": ca.atanh,
     "erf": ca.erf,
     "erfinv": ca.erfinv,
-    "sigmoid": lambda x: (1 + ca.tanh(x / 2)) / 2,
+    "sigmoid": _sigmoid,
     "relu": lambda x: ca.if_else(x <= 0, 0, x),
     "leaky_relu": lambda x, a: ca.if_else(x <= 0, a * x, x),
     # s (eᵏˣ − 1) α below 0 and s x above
     "elu": lambda x, a, s, k: ca.if_else(x <= 0, s * a * ca.expm1(k * ca.fmin(x, 1)), s * x),
-    "silu": lambda x: x * (1 + ca.tanh(x / 2)) / 2,
+    "silu": lambda x: x * _sigmoid(x),
     "gelu": lambda x: x * (1 + ca.erf(x / 2**0.5)) / 2,
     "gelu_tanh": lambda x: x * (1 + ca.tanh((2 / ca.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2,
     "mish": lambda x: x * ca.tanh(_softplus(x)),

@@ -7,7 +7,12 @@ forward takes (…, n) or at least (1, n), or else (n,), and its path does not d
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import difflib
+import inspect
+import io
+import logging
 import operator
 import warnings
 from collections.abc import Iterator
@@ -20,9 +25,9 @@ from torch.fx.node import map_aggregate
 
 from hybridmodel.bridges.aten import KNOWN, OPERATIONS, decompositions
 from hybridmodel.bridges.expressions import as_node, reshape, weight
-from hybridmodel.bridges.graph import Node
+from hybridmodel.bridges.graph import Node, Nodes
 
-Nodes = tuple[Node, ...]
+_COUNT = 3  # rows of the batch that is tried
 # what torch and modules raise when they are given an array of another shape than they take
 _WRONG_SHAPE = (RuntimeError, IndexError, TypeError, AssertionError, ValueError)
 
@@ -49,7 +54,7 @@ def copied(module: nn.Module) -> nn.Module:
     try:
         twin = copy.deepcopy(module)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"the module cannot be copied: {_first_line(error)}") from error
+        raise ValueError(f"the module cannot be copied: {first_line(error)}") from error
     for tensor in (*twin.parameters(), *twin.buffers()):
         if not tensor.is_meta:  # such a tensor has no numbers to move
             dtype = torch.float64 if tensor.is_floating_point() else tensor.dtype
@@ -62,32 +67,63 @@ def is_batched(module: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> bool:
 
     Raises ValueError where it takes neither, or where rows of a batch influence one another.
     """
-    generator = torch.Generator().manual_seed(0)
-    points = [torch.randn(3, *s, generator=generator, dtype=torch.float64) for s in shapes]
+    points = _rows(shapes)
     try:
         together, again = _call(module, points), _call(module, points)
         alone = _call(module, [x[:1] for x in points])
     except _WRONG_SHAPE as error:
-        batch = f"a batch is refused ({_first_line(error)})"
+        batch = f"a batch is refused ({first_line(error)})"
     else:
         if not _equal(together, again):
-            raise ValueError("its value is random; call .eval() on the network first")
-        rows = [(3, *y.shape[1:]) for y in alone]
+            mode = "; call .eval() on the network first" if module.training else " in eval mode too"
+            raise ValueError(f"its value is random{mode}")
+        rows = [(_COUNT, *y.shape[1:]) for y in alone]
         if all(y.shape[:1] == (1,) for y in alone) and rows == [tuple(y.shape) for y in together]:
-            for several, one in zip(together, alone, strict=True):
-                if not torch.allclose(several[:1], one, 1e-9, 1e-9, equal_nan=True):
-                    raise ValueError("the rows of a batch influence one another")
+            _check_rows(module, points)
             return True
-        batch = f"a batch of 3 gives shape {tuple(together[0].shape)}"
+        batch = f"a batch of {_COUNT} gives shape {tuple(together[0].shape)}"
     try:
         _call(module, [x[0] for x in points])
     except _WRONG_SHAPE as error:
         wanted = ", ".join(str(shape) for shape in shapes)
         raise ValueError(
             f"it maps neither batches row by row ({batch}) nor bare arrays of shape {wanted} "
-            f"({_first_line(error)})"
+            f"({first_line(error)})"
         ) from error
     return False
+
+
+def _rows(shapes: tuple[tuple[int, ...], ...]) -> list[Tensor]:
+    """Random batches of both signs: a sum over rows has another sign than one of them."""
+    generator = torch.Generator().manual_seed(0)
+    points = [torch.randn(_COUNT, *s, generator=generator, dtype=torch.float64) for s in shapes]
+    for x in points:
+        x[1], x[2] = -2 * x[0], x[2].abs()
+    return points
+
+
+def _check_rows(module: nn.Module, points: list[Tensor]) -> None:
+    """ValueError where a row of a batch has another value than alone or in another order."""
+    order = torch.arange(_COUNT).roll(1)
+    for scale in (1.0, 1e3):  # the large one for what a sum over rows switches
+        batch = [scale * x for x in points]
+        try:
+            together, turned = _call(module, batch), _call(module, [x[order] for x in batch])
+            single = [_call(module, [x[i : i + 1] for x in batch]) for i in range(_COUNT)]
+        except _WRONG_SHAPE:
+            continue  # the module takes the shape and refuses these numbers
+        for several, moved, *alone in zip(together, turned, *single, strict=True):
+            rows = torch.cat(alone)
+            if not (_close(several, rows) and _close(moved, rows[order])):
+                raise ValueError(
+                    "the rows of a batch influence one another, by what is taken over the first "
+                    "axis or by a branch on values"
+                )
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    size = b.double().nan_to_num(0.0, 0.0, 0.0).abs().amax().item() if b.numel() else 0.0
+    return torch.allclose(a, b, 1e-9, 1e-9 * size, equal_nan=True)
 
 
 def takes(module: nn.Module, points: tuple[Tensor, ...]) -> bool:
@@ -107,13 +143,31 @@ def _call(module: nn.Module, points: list[Tensor]) -> list[Tensor]:
     with torch.no_grad():
         found = module(*points)
     outputs = list(found) if isinstance(found, tuple | list) else [found]
-    if not all(isinstance(y, Tensor) for y in outputs):
+    if not outputs or not all(isinstance(y, Tensor) for y in outputs):
         raise TypeError(f"forward must return a tensor or a tuple of them, got {type(found)}")
     return outputs
 
 
+@contextlib.contextmanager
+def quiet(*packages: str) -> Iterator[None]:
+    """Keeps loggers and dumps of packages off the screen: failures come as exceptions too."""
+    loggers = [logging.getLogger(name) for name in packages]
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and name.partition(".")[0] in packages:
+            loggers.append(logger)
+    levels = {logger: logger.level for logger in loggers}
+    try:
+        for logger in levels:
+            logger.setLevel(logging.CRITICAL + 1)
+        with contextlib.redirect_stderr(io.StringIO()):  # torch.export prints partial graphs
+            yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+
 def _exported(module: nn.Module, points: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet("torch"):
         # torch about a class of its own, and about the list of weights that nn.GRU keeps
         warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", "The tensor attributes? self.*_flat_weights", UserWarning)
@@ -121,7 +175,7 @@ def _exported(module: nn.Module, points: tuple[Tensor, ...]) -> torch.export.Exp
             program = torch.export.export(module, points)
             return program.run_decompositions(decompositions())
         except Exception as error:  # torch.export raises whatever the module's code led to
-            raise ValueError(f"torch.export cannot trace it: {_first_line(error)}") from error
+            raise ValueError(f"torch.export cannot trace it: {first_line(error)}") from error
 
 
 def _read(program: Any, module: nn.Module, arguments: list[Node]) -> list[Node]:
@@ -169,15 +223,24 @@ def _apply(node: fx.Node, args: Any, kwargs: Any) -> Any:
         return target(*args, **kwargs)
     name = target._schema.name.removeprefix("aten::")
     if torch.Tag.nondeterministic_seeded in target.tags:
-        raise ValueError(f"{_place(node)}: {name} draws random numbers; call .eval() first")
+        raise ValueError(f"{_place(node)}: {name} draws random numbers in the mode it is in")
     if not found:
         return target(*args, **kwargs)  # of known numbers alone
     if name not in OPERATIONS:
+        near = difflib.get_close_matches(name, KNOWN, 5, 0.7)
+        hint = f"; similar ones that have are {', '.join(near)}" if near else ""
+        raise NotImplementedError(f"{_place(node)}: operation {name} has no graph form{hint}")
+    try:
+        inspect.signature(OPERATIONS[name]).bind(target, *args, **kwargs)
+    except TypeError as error:
+        options = ", ".join(f"{key}={value}" for key, value in kwargs.items())
         raise NotImplementedError(
-            f"{_place(node)}: operation {name} has no graph form; known are {', '.join(KNOWN)}"
-        )
+            f"{_place(node)}: operation {name} has no graph form with {options or 'its arguments'}"
+        ) from error
     try:
         return OPERATIONS[name](target, *args, **kwargs)
+    except NotImplementedError as error:
+        raise NotImplementedError(f"{_place(node)}: operation {name} {error}") from error
     except (ValueError, TypeError) as error:
         raise ValueError(f"{_place(node)}: operation {name} {error}") from error
 
@@ -191,5 +254,5 @@ def _place(node: fx.Node) -> str:
     return f"at {path or 'forward'!r}{source}"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ from hybridmodel.bridges.graph import (
     Take,
     Weight,
 )
-from hybridmodel.bridges.network import KNOWN, lower, pack_weights
+from hybridmodel.bridges.network import lower, pack_weights
 from residuals import MLP, Gated, Limit, Rescale, Standardize
 
 ELEMENTWISE = {
@@ -164,10 +166,16 @@ def test_a_module_that_cannot_be_read_is_named_with_its_place() -> None:
             "Linear at '1.0': a",
         ),
         (nn.Sequential(nn.Linear(3, 2), nn.ModuleList()), "ModuleList at '1': it maps neither"),
-        (nn.Sequential(nn.Linear(3, 4), nn.Unflatten(-1, (2, 2))), r"this one gives \(2, 2\)"),
+        (nn.Sequential(nn.Linear(3, 4), nn.Unflatten(-1, (2, 2))), r"Sequential: .* \(2, 2\)"),
+        (nn.Sequential(nn.Linear(2, 3), nn.LazyLinear(3)), "LazyLinear at '1': its sizes are open"),
+        (nn.LazyLinear(3), "LazyLinear: its sizes are open; call the network once"),
+        (nn.Sequential(nn.Linear(2, 3, device="meta")), "Linear at '0': it is on the meta device"),
+        (nn.Tanh, "module must be a torch.nn.Module, got Tanh .*; build the module first"),
+        ("network", "module must be a torch.nn.Module, got str"),
+        (lambda z: z, "module must be a torch.nn.Module, got function"),
     ):
         with pytest.raises(ValueError, match=reason):
-            lower(module)
+            lower(module)  # type: ignore[arg-type]
 
 
 def test_dropout_is_the_identity_in_eval_mode_and_where_it_drops_nothing() -> None:
@@ -187,9 +195,13 @@ def test_nz_is_read_from_the_first_layer_that_has_a_size() -> None:
         assert [x.size for x in lower(module).inputs] == sizes
     with pytest.raises(ValueError, match="nz must be given"):
         lower(nn.Tanh())
-    with pytest.raises(ValueError, match="nz must be a size or a tuple of sizes, got -1"):
-        lower(nn.Tanh(), -1)
+    for given in (np.int64(4), (4,), [np.int32(4)]):
+        assert [x.size for x in lower(nn.Tanh(), given).inputs] == [4]  # type: ignore[arg-type]
+    for wrong in (-1, 0, 4.0, "4", True, (), (4, 0), (4.0,)):
+        with pytest.raises(ValueError, match=f"nz must be .*, got {re.escape(repr(wrong))}$"):
+            lower(nn.Tanh(), wrong)  # type: ignore[arg-type]
 
 
 def test_the_table_holds_the_common_layers() -> None:
-    assert {"Linear", "MLP", "Gated", "LayerNorm", "GRUCell", "LSTMCell", "Mish"} <= set(KNOWN)
+    layers = (nn.Linear(3, 3), nn.LayerNorm(3), nn.Mish(), MLP((4,)).sized(3, 3), nn.GRUCell(3, 3))
+    assert all(lower(layer, None if i > 2 else 3).traced == () for i, layer in enumerate(layers))

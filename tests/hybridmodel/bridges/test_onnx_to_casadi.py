@@ -19,7 +19,14 @@ from hybridmodel.bridges.onnx_to_casadi import from_onnx
 W = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
 
 
-def saved(folder: Path, nodes: list, *, size: int | str = 3, batch: int | str = "batch") -> Path:
+def saved(
+    folder: Path,
+    nodes: list,
+    *,
+    size: int | str = 3,
+    batch: int | str = "batch",
+    opset: int = 18,
+) -> Path:
     """A file of nodes from x (batch, size) to y, with W (3, 2) in single precision."""
     graph = helper.make_graph(
         nodes,
@@ -30,7 +37,7 @@ def saved(folder: Path, nodes: list, *, size: int | str = 3, batch: int | str = 
          numpy_helper.from_array(np.array([1, 6]), "flat")],
     )  # fmt: skip
     file = folder / "network.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), file)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]), file)
     return file
 
 
@@ -44,13 +51,32 @@ def test_a_file_becomes_a_function_in_float64_with_its_numbers_as_they_are(tmp_p
     assert np.allclose(function(z).full()[:, 0], wanted, 1e-15, 1e-15)
 
 
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_is_compared_in_float64(tmp_path: Path, approximate: str) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "W"], ["h"]),
+        helper.make_node("Gelu", ["h"], ["y"], approximate=approximate),
+    ]
+    function = from_onnx(saved(tmp_path, nodes, opset=20))
+    z = torch.tensor([0.1, 0.9, -0.3], dtype=torch.float64)
+    wanted = nn.GELU(approximate)(z @ torch.from_numpy(W).double())
+    assert np.allclose(function(z.numpy()).full()[:, 0], wanted, 1e-14)
+
+
+def test_a_file_that_is_no_onnx_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "network.onnx"
+    file.write_text("layers: 3")
+    with pytest.raises(ValueError, match=r"network\.onnx: is no ONNX file"):
+        from_onnx(file)
+
+
 def test_what_casadi_reads_wrongly_is_refused(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Reshape", ["x", "shape"], ["a"]),
         helper.make_node("Transpose", ["a"], ["b"], perm=[1, 0, 2]),
         helper.make_node("Reshape", ["b", "flat"], ["y"]),
     ]
-    with pytest.raises(ValueError, match=r"network\.onnx: (the value .* differs|CasADi cannot)"):
+    with pytest.raises(ValueError, match=r"network\.onnx: (the value .* differ|CasADi cannot)"):
         from_onnx(saved(tmp_path, nodes, size=6, batch=1))
 
 

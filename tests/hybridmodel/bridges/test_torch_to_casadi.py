@@ -115,6 +115,38 @@ def test_activations_agree_far_out_and_in_the_kink(name: str) -> None:
     assert torch.isnan(activation(torch.tensor([np.nan], dtype=torch.float64)))
 
 
+def test_activations_keep_their_digits_where_they_are_small() -> None:
+    for name, activation in ACTIVATIONS.items():
+        function = to_casadi(nn.Sequential(activation), nz=1)
+        for z in (-40.0, -20.0, -5.0, 5.0, 20.0, 40.0):
+            theirs = activation(torch.tensor([z]).double()).item()
+            assert float(function(z)) == pytest.approx(theirs, rel=1e-13, abs=0.0), (name, z)
+
+
+def test_the_random_slope_of_rrelu_is_its_mean_in_eval_mode() -> None:
+    function = derivatives(to_casadi(nn.RReLU(0.1, 0.4).eval(), nz=1))
+    assert [float(m) for m in function(-2.0)] == pytest.approx([-0.5, 0.25, 0.0])
+    with pytest.raises(ValueError, match="RReLU: draws random numbers in training mode"):
+        to_casadi(nn.RReLU(), nz=1)
+
+
+def test_the_sigmoid_and_its_slopes_hold_far_out() -> None:
+    x = ca.MX.sym("x")
+    for module, logarithm in ((nn.Sigmoid(), True), (nn.SiLU(), False)):
+        y = to_casadi(module, nz=1)(x)
+        second, first = ca.hessian(y, x)
+        every = ca.Function("every", [x], [y, first, second, ca.log(y)])
+        for z in (-800.0, -40.0, 0.0, 40.0, 800.0):
+            e = np.exp(-abs(z))
+            s, ds = (1 if z > 0 else e) / (1 + e), e / (1 + e) ** 2  # exact in all digits
+            dds = -np.sign(z) * (1 - e) / (1 + e) * ds
+            wanted = (s, ds, dds) if logarithm else (z * s, s + z * ds, 2 * ds + z * dds)
+            found = [float(m) for m in every(z)]
+            assert found[:3] == pytest.approx(wanted, rel=1e-13, abs=1e-300)
+            if logarithm and z > -700:
+                assert found[3] == pytest.approx(z - np.log1p(np.exp(z)) if z < 0 else np.log(s))
+
+
 def test_hardsigmoid_is_torchs_but_for_a_slope_that_torch_has_in_single_precision() -> None:
     slope = derivatives(to_casadi(nn.Hardsigmoid(), nz=1))
     for z in (-4.0, -3.0, -1.0, 0.0, 3.0, 5.0):
