@@ -44,10 +44,14 @@ def _fmod(x: Tensor, y: Tensor) -> Tensor:
     # and a large multiple of y goes first
     a, b = x.detach().double(), y.detach().double()
     value = torch.fmod(torch.fmod(a, b * 2.0**1000), b)
-    n = torch.where(value == a, 0, torch.trunc((a - value) / b)).to(y.dtype)  # y may be infinite
+    n = torch.where(value == a, 0, torch.round((a - value) / b)).to(y.dtype)  # y may be infinite
     n = torch.nan_to_num(n)
     slope = x - n * torch.where(n == 0, 0, y)
     return value.to(slope.dtype) + (slope - slope.detach())
+
+
+def _copysign(x: Tensor, y: Tensor) -> Tensor:
+    return torch.abs(x) * torch.copysign(torch.ones_like(y), y).detach()  # torch's slope: 0/0 at 0
 
 
 def _pow(x: Tensor, y: Tensor) -> Tensor:
@@ -109,7 +113,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "FMAX": _fmax,
     "FMOD": _fmod,
     "REMAINDER": _remainder,
-    "COPYSIGN": torch.copysign,
+    "COPYSIGN": _copysign,
     "LT": lambda x, y: _real(x < y, x),
     "LE": lambda x, y: _real(x <= y, x),
     "EQ": lambda x, y: _real(x == y, x),

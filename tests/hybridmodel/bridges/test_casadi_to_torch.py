@@ -161,6 +161,18 @@ def test_slopes_are_the_same_in_single_precision(operation: str) -> None:
         assert torch.allclose(*both, rtol=1e-4, atol=1e-5, equal_nan=True), row
 
 
+@pytest.mark.parametrize("operation", ["FMOD", "REMAINDER"])
+def test_a_remainder_counts_its_multiples_exactly(operation: str) -> None:
+    function, _ = scalar(operation)
+    x, y = ca.MX.sym("x"), ca.MX.sym("y")
+    slope = ca.Function("slope", [x, y], [ca.jacobian(function(x, y), y)])
+    points = np.random.default_rng(0).uniform(-9, 9, (2, 2000, 1))
+    v, w = (torch.from_numpy(p).requires_grad_() for p in points)
+    (ours,) = torch.autograd.grad(to_torch(function)(v, w).sum(), w)
+    theirs = slope.map(2000)(*points[..., 0]).full()[0]
+    assert np.allclose(ours[:, 0], theirs, rtol=1e-12)
+
+
 def test_a_power_of_zero_keeps_its_mixed_derivative() -> None:
     module = to_torch(scalar("POW")[0])
     point = torch.tensor([2.0, 0.0], dtype=torch.float64)
