@@ -76,8 +76,7 @@ class TorchFunction(nn.Module):
         return told + (f", calls CasADi for {self.calls_through}" if self.calls_through else "")
 
     def forward(self, *arguments: Tensor) -> Any:
-        self._check(arguments)
-        like = _like(arguments)
+        like = self._checked(arguments)
         nonzeros = [
             pack(a if a.dtype == like.dtype else a.to(like.dtype))
             for pack, a in zip(self._packs, arguments, strict=True)
@@ -86,43 +85,40 @@ class TorchFunction(nn.Module):
         results = tuple(unpack(v) for unpack, v in zip(self._unpacks, found, strict=True))
         return results[0] if len(results) == 1 else results
 
-    def _check(self, arguments: tuple[Tensor, ...]) -> None:
+    def _checked(self, arguments: tuple[Tensor, ...]) -> Tensor:
+        """A scalar of the arguments' device and widest dtype; ValueError where one does not fit."""
         if len(arguments) != len(self.input_shapes):
             raise ValueError(
                 f"{self.name} takes {len(self.input_shapes)} arguments {self.input_names}, "
                 f"got {len(arguments)}"
             )
+        leading, dtypes = set(), set()
         for name, shape, argument in zip(
             self.input_names, self.input_shapes, arguments, strict=True
         ):
             if not isinstance(argument, Tensor):
                 raise ValueError(f"{self.name}: {name} must be a tensor, got {type(argument)}")
-            if tuple(argument.shape[-len(shape) :]) != shape:
+            found = argument.shape
+            if found[-len(shape) :] != shape:
                 wanted = ", ".join(("…", *map(str, shape)))
                 raise ValueError(
-                    f"{self.name}: {name} must have shape ({wanted}), got {tuple(argument.shape)}"
+                    f"{self.name}: {name} must have shape ({wanted}), got {tuple(found)}"
                 )
             if not argument.is_floating_point():
                 raise ValueError(
                     f"{self.name}: {name} must hold floating-point numbers, got {argument.dtype}"
                 )
-        leading = [
-            a.shape[: a.dim() - len(s)] for a, s in zip(arguments, self.input_shapes, strict=True)
-        ]
-        if any(dims != leading[0] for dims in leading):
+            leading.add(found[: -len(shape)])
+            dtypes.add(argument.dtype)
+        if len(leading) > 1:
             try:
                 torch.broadcast_shapes(*leading)
             except RuntimeError:
-                told = dict(zip(self.input_names, map(tuple, leading), strict=True))
+                told = {n: tuple(a.shape) for n, a in zip(self.input_names, arguments, strict=True)}
                 raise ValueError(f"{self.name}: leading dims must broadcast, got {told}") from None
-
-
-def _like(arguments: tuple[Tensor, ...]) -> Tensor:
-    """A scalar of the arguments' device and widest dtype."""
-    if not arguments:
-        return torch.zeros((), dtype=torch.float64)
-    dtype = reduce(torch.promote_types, [argument.dtype for argument in arguments])
-    return arguments[0].new_zeros((), dtype=dtype)
+        if not arguments:
+            return torch.zeros((), dtype=torch.float64)
+        return arguments[0].new_zeros((), dtype=reduce(torch.promote_types, dtypes))
 
 
 def _trailing(sparsity: ca.Sparsity) -> tuple[int, ...]:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from hybridmodel.bridges.operations import ARITHMETIC, FUNCTIONS, NAME, OPCODE, OPERATIONS
 
+LARGE = 4096  # numbers from which on a contiguous copy of a column pays for itself
+
 
 class ScalarForm:
     """An SXFunction: nonzeros (…, nnz) of its inputs ↦ nonzeros of its outputs.
@@ -97,8 +99,10 @@ class ScalarForm:
     def __call__(self, nonzeros: Sequence[Tensor], like: Tensor) -> list[Tensor]:
         slots = list(self._slots)
         columns = [v.unbind(-1) for v in nonzeros]
+        large = any(v.numel() >= LARGE for v in nonzeros)
         for slot, argument, place in self._inputs:
-            slots[slot] = columns[argument][place].contiguous()
+            column = columns[argument][place]
+            slots[slot] = column.contiguous() if large else column
         for slot, number in self._numbers:
             slots[slot] = like.new_full((), number)
         for call, out, first, second in self._program:
@@ -145,9 +149,12 @@ def _on_scalars(form: Any) -> Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
     return call
 
 
-def _stacked(row: list[Tensor], batch: Sequence[int], like: Tensor) -> Tensor:
-    """The scalars of a row as (…, nnz); in memory each stays contiguous, as the next graph
-    that reads them wants it."""
+def _stacked(row: list[Tensor], batch: torch.Size, like: Tensor) -> Tensor:
+    """The scalars of a row as (…, nnz); in memory each stays contiguous where the batch is large,
+    as the next graph that reads them wants it."""
     if not row:
         return like.new_zeros((*batch, 0))
-    return torch.stack([t if t.shape == batch else t.expand(batch) for t in row]).movedim(0, -1)
+    wide = [t if t.shape == batch else t.expand(batch) for t in row]
+    if batch.numel() < LARGE // 4:
+        return torch.stack(wide, -1)
+    return torch.stack(wide).movedim(0, -1)

@@ -383,6 +383,6 @@ def test_wrong_shapes_and_counts_are_named() -> None:
     with pytest.raises(ValueError, match=r"mixture: x must be a tensor, got .*ndarray"):
         module(x.numpy(), A, s)
     with pytest.raises(
-        ValueError, match=r"mixture: leading dims must broadcast, got .*'x': \(5,\)"
+        ValueError, match=r"mixture: leading dims must broadcast, got .*'x': \(5, 2\)"
     ):
         module(x.expand(5, 2), A.expand(4, 2, 3), s)
