@@ -6,7 +6,6 @@ its domain and derivatives stay of a size that can be compared.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -301,8 +300,3 @@ def differences(function: ca.Function, *, points: int = 3, seed: int = 0) -> np.
                 gap = np.nan_to_num(gap, nan=np.inf).max(initial=0.0)
                 worst[row] = max(worst[row], gap / max(1.0, np.abs(wanted).max(initial=0.0)))
     return worst
-
-
-def operations(functions: Iterator[Drawn]) -> Counter[str]:
-    """How often each operation was put in."""
-    return Counter(name for drawn in functions for name in drawn.operations)

@@ -14,7 +14,6 @@ from hybridmodel.bridges.lookup_tables import table_of
 from hybridmodel.bridges.operations import NAME
 
 BARS = (1e-12, 1e-10, 1e-8)
-CONSTANT = {"LIFT", "PRINTME", "ASSIGN"}  # no one writes these by hand
 
 
 def single(name: str) -> ca.Function:
