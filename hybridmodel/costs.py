@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import casadi as ca
 
-from physics import Signal, System
+from physics import Signal, System, quaternion, tangent
 
 
 class Cost(ABC):
@@ -29,12 +29,14 @@ class Cost(ABC):
 
 
 class Quadratic(Cost):
-    """ℓ = Σ wᵢ eᵢ² + Σ vⱼ uⱼ²,  V = Σ tᵢ eᵢ²,  e = x − target.
+    """ℓ = Σ wᵢ eᵢ² + Σ vⱼ (uⱼ − uⱼ*)²,  V = Σ tᵢ eᵢ²,  e = x ⊟ target.
 
     For an angle e² is 2 (1 − cos e): the same to second order, smooth and whole-circle, so that
-    no turn is preferred. Weights and targets are given by signal name, in the signal's units:
-    1 on an angle makes one radian cost 1. What is not named has weight and target 0; `terminal`
-    is `state` unless given.
+    no turn is preferred; for a rotation by θ about the axis a it is 2 (1 − cos θ) aᵢ² in each of
+    its three rows. Weights and targets are given by signal name, in the signal's units: 1 on an
+    angle makes one radian cost 1. A rotation's weight is given under its own name, or by row as
+    "attitude_x"; its target by component. What is not named has weight 0 and the neutral target;
+    `terminal` is `state` unless given.
 
     Raises ValueError for a name that is no signal, a negative weight, or a state of another size.
     """
@@ -48,30 +50,105 @@ class Quadratic(Cost):
         terminal: Mapping[str, float] | None = None,
         target: Mapping[str, float] | None = None,
     ) -> None:
-        states = system.states
-        self.state = _by_row("state", states, state)
+        rows = tangent.signals(system.states)
+        self.signals = system.states
+        self.state = _by_row("state", rows, _each_row(system, state))
         self.input = _by_row("input", system.inputs, input)
-        self.final = self.state if terminal is None else _by_row("terminal", states, terminal)
-        self.target = _by_row("target", states, target or {}, signed=True)
-        self.angles = [s.angle for s in states]
+        self.final = (
+            self.state
+            if terminal is None
+            else _by_row("terminal", rows, _each_row(system, terminal))
+        )
+        goals = dict.fromkeys((s.name for s in (*system.states, *system.inputs)), 0.0)
+        goals |= {system.states[i].name: 1.0 for i in system.quaternion_rows}
+        all_targets = _by_row(
+            "target", (*system.states, *system.inputs), goals | dict(target or {}), signed=True
+        )
+        n = len(system.states)
+        self.target, self.input_target = all_targets[:n], all_targets[n:]
 
     def stage(self, x: ca.SX, u: ca.SX, k: ca.SX, pi: ca.SX) -> ca.SX:
         if u.shape[0] != len(self.input):
             raise ValueError(f"cost is for {len(self.input)} inputs, the model has {u.shape[0]}")
-        effort = sum(v * u[j] ** 2 for j, v in enumerate(self.input) if v)
+        effort = sum(
+            v * (u[j] - goal) ** 2
+            for j, (v, goal) in enumerate(zip(self.input, self.input_target, strict=True))
+            if v
+        )
         return self._distance(x, self.state) + effort
 
     def terminal(self, x: ca.SX, pi: ca.SX) -> ca.SX:
         return self._distance(x, self.final)
 
     def _distance(self, x: ca.SX, weights: tuple[float, ...]) -> ca.SX:
-        if x.shape[0] != len(weights):
-            raise ValueError(f"cost is for {len(weights)} states, the model has {x.shape[0]}")
-        total = ca.SX(0)
-        for i, (weight, goal) in enumerate(zip(weights, self.target, strict=True)):
-            error = x[i] - goal
-            total += weight * (2 * (1 - ca.cos(error)) if self.angles[i] else error**2)
-        return total
+        if x.shape[0] != len(self.signals):
+            raise ValueError(f"cost is for {len(self.signals)} states, the model has {x.shape[0]}")
+        squares = ca.vertsplit(_squares(self.signals, x, ca.SX(ca.DM(self.target))))
+        return sum((w * e for w, e in zip(weights, squares, strict=True)), ca.SX(0))
+
+
+class Tracking(Cost):
+    """ℓ = Σ wᵢ (yᵢ(x) − πᵢ)² + ℓ₀(x, u),  V = γ Σ wᵢ (yᵢ(x) − πᵢ)² + V₀(x).
+
+    of       x ↦ y (n,) in CasADi, what is to follow a reference: a tool's position, say
+    weights  wᵢ by the names of y's entries, which are those of the reference π too
+    beside   (ℓ₀, V₀), what motion and effort cost besides
+    final    γ, how much more the last step counts
+
+    Raises ValueError where a weight is negative or y has another number of entries.
+    """
+
+    def __init__(
+        self,
+        of: Callable[[ca.SX], ca.SX],
+        weights: Mapping[str, float],
+        *,
+        beside: Cost,
+        final: float = 1.0,
+    ) -> None:
+        entries = tuple(Signal(name) for name in weights)
+        self.weights = _by_row("weights", entries, weights)
+        self.of, self.beside, self.final = of, beside, final
+        self.parameters = (*weights, *beside.parameters)
+
+    def stage(self, x: ca.SX, u: ca.SX, k: ca.SX, pi: ca.SX) -> ca.SX:
+        own = pi[len(self.weights) :, :]
+        return self._distance(x, pi) + self.beside.stage(x, u, k, own)
+
+    def terminal(self, x: ca.SX, pi: ca.SX) -> ca.SX:
+        own = pi[len(self.weights) :, :]
+        return self.final * self._distance(x, pi) + self.beside.terminal(x, own)
+
+    def _distance(self, x: ca.SX, pi: ca.SX) -> ca.SX:
+        y, n = self.of(x), len(self.weights)
+        if y.shape != (n, 1):
+            raise ValueError(f"of must return {n} entries, one a weight; got shape {y.shape}")
+        return ca.dot(ca.DM(self.weights), (y - pi[:n, :]) ** 2)
+
+
+def _squares(signals: tuple[Signal, ...], x: ca.SX, goal: ca.SX) -> ca.SX:
+    """e² (tangent rows): smooth on the circle and on the sphere."""
+    found, i = [], 0
+    while i < len(signals):
+        if signals[i].quaternion is None:
+            error = x[i] - goal[i]
+            found.append(2 * (1 - ca.cos(error)) if signals[i].angle else error**2)
+            i += 1
+        else:
+            error = quaternion.multiply(quaternion.conjugate(goal[i : i + 4]), x[i : i + 4])
+            found.append(4 * error[1:4] ** 2)  # 4 sin²(θ/2) aᵢ² = 2 (1 − cos θ) aᵢ²
+            i += 4
+    return ca.vertcat(ca.SX(0, 1), *found)
+
+
+def _each_row(system: System, weights: Mapping[str, float]) -> Mapping[str, float]:
+    """Weights by row, where a rotation's own name stands for its three."""
+    groups = {s.quaternion for s in system.states} - {None}
+    return {
+        row: weight
+        for name, weight in weights.items()
+        for row in (tangent.names(name) if name in groups else (name,))
+    }
 
 
 def _by_row(

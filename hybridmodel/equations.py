@@ -3,8 +3,10 @@
     uᵃ = applied(x, u, p)              memory (delays) decides which input acts
     z  = features(x, uᵃ, d)            what the network sees
     ẋ  = derivative(x, uᵃ, p, d[, r])  physics with the residual placed; x⁺ of a discrete system
-    x⁺ = finish(x', x, u, p[, r])      memory advanced, next-state residual added
+    x⁺ = finish(x', x, u, p[, r])      memory advanced, next-state residual added, quaternions of
+                                       length one
     y  = output(x, u, p, d)
+    e  = x ⊟ x', y ⊟ y'                errors, rotations as rotation vectors
 
 `step` below is the only place where they are put together. It runs on casadi expressions with
 the Functions themselves and on tensors with their torch forms, so both paths are one text.
@@ -20,8 +22,9 @@ from typing import Any
 
 import casadi as ca
 
+from hybridmodel.deviation import difference_function
 from hybridmodel.placement import Placement
-from physics import System
+from physics import System, quaternion, tangent
 from physics.binding import scalar_form
 from physics.integrators import Integrator
 
@@ -37,6 +40,8 @@ class Equations:
     derivative: Any
     finish: Any
     output: Any
+    state_difference: Any  # (x, x') ↦ x ⊟ x' of continuous states
+    output_difference: Any  # (y, y') ↦ y ⊟ y'
 
     def map(self, transform: Callable[[ca.Function], Any]) -> Equations:
         return Equations(**{f.name: transform(getattr(self, f.name)) for f in fields(self)})
@@ -66,10 +71,11 @@ def build(
 
     r = X.sym("r", len(placement.signals(system)) if placement else 0)
     acting, after = u, flow
-    over_states = placement.spread(system, states, r) if placement else r
     if placement is not None:
         acting = placement.on_input(u, placement.spread(system, system.inputs, r))
-        after = placement.on_next(flow, over_states)
+        step = placement.spread(system, tangent.signals(states), r)
+        after = placement.on_next(states, flow, step)
+    after = tangent.normalise(states, after)  # an integrator leaves the sphere a little
     in_ode = {"r": r} if placement and not placement.once_a_step else {}
     in_step = {"r": r} if placement and placement.once_a_step else {}
 
@@ -79,7 +85,7 @@ def build(
             f"{type(system).__name__}.dynamics must return {n} rows, one a state; got {xdot.shape}"
         )
     if placement is not None:
-        xdot = placement.on_derivative(xdot, over_states)
+        xdot = placement.on_derivative(xdot, placement.spread(system, states, r))
     y = X(system.output(flow, u, names, d))
     if y.shape != (system.ny, 1):
         raise ValueError(
@@ -120,29 +126,35 @@ def build(
             ca.vertcat(after, advanced),
         ),
         output=function("output", {"x": x, "u": u, "p": p, "d": d}, y),
+        state_difference=difference_function(states),
+        output_difference=difference_function(system.outputs),
     )
 
 
 def default_features(system: System) -> tuple[str, ...]:
-    """All continuous states, inputs and exogenous signals."""
-    return tuple(s.name for s in (*system.states, *system.inputs, *system.exogenous))
+    """All continuous states, inputs and exogenous signals; a quaternion under its own name."""
+    signals = (*system.states, *system.inputs, *system.exogenous)
+    return tuple(dict.fromkeys(s.quaternion or s.name for s in signals))
 
 
 def _features(system: System, chosen: tuple[str, ...], x: Any, u: Any, d: Any) -> Any:
-    """z: the chosen signals, an angle as its sine and cosine."""
+    """z: the chosen signals, an angle as its sine and cosine, a rotation as the nine entries of
+    its matrix (q and −q are one rotation)."""
     signals = (*system.states, *system.memory, *system.inputs, *system.exogenous)
-    values = dict(zip((s.name for s in signals), ca.vertsplit(ca.vertcat(x, u, d)), strict=True))
-    angles = {s.name for s in signals if s.angle}
-    if unknown := [name for name in chosen if name not in values]:
-        raise ValueError(f"features: no signal {unknown[0]!r}; signals are {list(values)}")
-    z = [
-        column
-        for name in chosen
-        for column in (
-            (ca.sin(values[name]), ca.cos(values[name])) if name in angles else (values[name],)
-        )
-    ]
-    return ca.vertcat(type(x)(0, 1), *z)
+    columns: dict[str, Any] = {}
+    for signal, value in zip(signals, ca.vertsplit(ca.vertcat(x, u, d)), strict=True):
+        if signal.quaternion is not None:
+            so_far = columns.get(signal.quaternion, type(x)(0, 1))
+            columns[signal.quaternion] = ca.vertcat(so_far, value)
+        elif signal.angle:
+            columns[signal.name] = ca.vertcat(ca.sin(value), ca.cos(value))
+        else:
+            columns[signal.name] = value
+    for group in {s.quaternion for s in signals if s.quaternion is not None}:
+        columns[group] = ca.vec(quaternion.rotation_matrix(columns[group]))
+    if unknown := [name for name in chosen if name not in columns]:
+        raise ValueError(f"features: no signal {unknown[0]!r}; signals are {list(columns)}")
+    return ca.vertcat(type(x)(0, 1), *(columns[name] for name in chosen))
 
 
 def step(

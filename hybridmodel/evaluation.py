@@ -10,7 +10,9 @@ import torch
 
 from hybridmodel.batches import batch, outputs
 from hybridmodel.data import Dataset
+from hybridmodel.deviation import deviations
 from hybridmodel.model import HybridModel
+from physics import tangent
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def evaluate(
 
     Where the logs hold the true state x, rollouts start from it and errors are against it, so
     that they are the model's and not the sensors'; elsewhere both are the measured y.
-    Angles are unwrapped in both, so an error of a full turn counts as one.
+    Angles are unwrapped in both, so an error of a full turn counts as one. The error of a rotation
+    is the rotation vector between the two, whose length is the geodesic angle.
     """
     windows = batch(model, data, horizon, stride=stride, start="true")
     system = model.system
@@ -62,12 +65,14 @@ def evaluate(
             predicted, truth = outputs(model, windows), windows.y
             against, signals = "y", system.outputs
             logged = np.concatenate([t.y for t in data])
-    error = (predicted - truth)[:, 1:].cpu().numpy()
-    span = np.ptp(logged, axis=0)
+    differ = model.state_difference if against == "x" else model.output_difference
+    with torch.no_grad():
+        error = differ(predicted, truth)[:, 1:].cpu().numpy()
+    span = np.ptp(deviations(signals, logged), axis=0)
     return Evaluation(
         rmse=_root_mean_square(error),
         scale=np.where(span > 0, span, 1.0),
-        names=tuple(s.name for s in signals),
+        names=tuple(s.name for s in tangent.signals(signals)),
         against=against,
         windows=len(windows),
     )

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from hybridmodel.batches import Batch, batch, outputs
 from hybridmodel.data import Dataset
+from hybridmodel.deviation import deviations
 from hybridmodel.equations import Scheme
 from hybridmodel.model import HybridModel
 
@@ -98,7 +99,7 @@ def fit(
         raise ValueError("model has nothing to fit: no residual and no fit_parameters")
 
     held_out = batch(model, validation, horizons[-1], stride=stride)
-    scale = _output_scale(train).to(model.theta)
+    scale = _output_scale(model, train).to(model.theta)
     bare = _without_residual(model)
     physics = _validation_error(bare, held_out, scale)
     model = standardized(model, train)
@@ -204,7 +205,7 @@ def identify(
         raise ValueError(f"prior and spread must be at least 0, got {prior}, {spread}")
     windows = batch(model, train, horizon, stride=stride)
     held_out = batch(model, validation, horizon, stride=stride)
-    scale = _output_scale(train).to(model.theta)
+    scale = _output_scale(model, train).to(model.theta)
     physics = _validation_error(_without_residual(model), held_out, scale)
     equations = model.torch_equations
     size = math.sqrt(windows.y[:, 1:].numel())
@@ -214,7 +215,7 @@ def identify(
         theta = torch.as_tensor(thetas, dtype=scale.dtype)
         with torch.no_grad():
             p = equations.constrain(theta)[:, None, :]
-            error = ((outputs(model, windows, p) - windows.y)[..., 1:, :] / scale).flatten(1) / size
+            error = _misfit(model, windows, scale, p).flatten(1) / size
             rows = torch.cat([error, math.sqrt(prior) * theta], -1)
         # rollouts that blow up become large finite numbers, which a step walks away from
         return torch.nan_to_num(rows, nan=1e6).clamp(-1e6, 1e6).numpy()
@@ -302,17 +303,22 @@ def standardized(model: HybridModel, data: Dataset) -> HybridModel:
     def ahead(r: Tensor) -> Tensor:
         return model.step_with(lambda z: r, held, windows.x0, u, p, d)[..., :n]
 
+    def moved(r: Tensor) -> Tensor:
+        return model.state_difference(ahead(r), unmoved)
+
     with torch.no_grad():
         z = model.residual_features(windows.x0, u, d)
         if model.residual(z).any():
             return model  # trained: other scales would make it another function
         nr = len(model.placement.signals(model.system))
         none = model.theta.new_zeros(len(windows), nr)
-        spread = truth[:, 0].std(0).clamp(min=1e-12)
-        error = (truth[:, 1] - ahead(none)) / spread  # (N, n)
+        logged = deviations(model.system.states, truth[:, 0].cpu().numpy())
+        spread = torch.as_tensor(logged).to(none).std(0).clamp(min=1e-12)
+        unmoved = ahead(none)
+        error = model.state_difference(truth[:, 1], unmoved) / spread  # (N, n)
         directions = torch.eye(nr, dtype=none.dtype, device=none.device)
         columns = [
-            torch.func.jvp(ahead, (none,), (unit.expand_as(none).contiguous(),))[1] / spread
+            torch.func.jvp(moved, (none,), (unit.expand_as(none).contiguous(),))[1] / spread
             for unit in directions
         ]
         gain = torch.stack(columns, -1)  # (N, n, nr)
@@ -328,23 +334,29 @@ def standardized(model: HybridModel, data: Dataset) -> HybridModel:
 
 
 def _loss(model: HybridModel, windows: Batch, scale: Tensor, penalty: float) -> Tensor:
-    predicted = outputs(model, windows)
-    loss = ((predicted - windows.y)[:, 1:] / scale).square().mean()
+    loss = _misfit(model, windows, scale).square().mean()
     if model.residual is not None and penalty:
         r = model.residual(model.residual_features(windows.x0, windows.u[:, 0], windows.d[:, 0]))
         loss = loss + penalty * r.square().mean()
     return loss
 
 
+def _misfit(model: HybridModel, windows: Batch, scale: Tensor, p: Tensor | None = None) -> Tensor:
+    """(ŷ ⊟ y) / s (…, N, H, tangent rows) from the first step on."""
+    predicted = outputs(model, windows, p)
+    return model.output_difference(predicted, windows.y)[..., 1:, :] / scale
+
+
 def _validation_error(model: HybridModel, windows: Batch, scale: Tensor) -> float:
     model.eval()
     with torch.no_grad():
-        error = ((outputs(model, windows) - windows.y)[:, 1:] / scale).square().mean().sqrt()
+        error = _misfit(model, windows, scale).square().mean().sqrt()
     return float(torch.nan_to_num(error, nan=torch.inf))
 
 
-def _output_scale(data: Dataset) -> Tensor:
-    spread = np.std(np.concatenate([t.y for t in data]), axis=0)
+def _output_scale(model: HybridModel, data: Dataset) -> Tensor:
+    logged = np.concatenate([t.y for t in data])
+    spread = np.std(deviations(model.system.outputs, logged), axis=0)
     return torch.as_tensor(np.where(spread > 1e-9, spread, 1.0))
 
 

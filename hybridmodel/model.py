@@ -135,6 +135,18 @@ class HybridModel(nn.Module):
         x, u, d = self._checked(x, u, d)
         return self.torch_equations.output(x, u, self.physical(), d)
 
+    def state_difference(self, x: Tensor, other: Tensor) -> Tensor:
+        """x ⊟ x' (…, tangent rows) of continuous states, of a rotation the rotation vector."""
+        if not self.system.quaternion_rows:
+            return x - other
+        return self.torch_equations.state_difference(x, other)
+
+    def output_difference(self, y: Tensor, other: Tensor) -> Tensor:
+        """y ⊟ y' (…, tangent rows) of outputs."""
+        if not any(s.quaternion for s in self.system.outputs):
+            return y - other
+        return self.torch_equations.output_difference(y, other)
+
     def residual_features(self, x: Tensor, u: Tensor, d: Tensor | None = None) -> Tensor:
         """z (…, nz), what the network sees at (x, u, d)."""
         x, u, d = self._checked(x, u, d)

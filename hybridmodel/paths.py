@@ -35,7 +35,11 @@ def draw(model: HybridModel, points: int, *, spread: float = 1.0, seed: int = 0)
     device = model.theta.device
     with torch.no_grad():
         p = model.torch_equations.constrain(model.theta + 0.1 * own.tanh().to(device))
-    rest = torch.stack(drawn, -1).to(device)
+    rest = torch.stack(drawn, -1)
+    for row in system.quaternion_rows:
+        q = rest[:, row : row + 4]
+        rest[:, row : row + 4] = q / q.norm(dim=-1, keepdim=True)
+    rest = rest.to(device)
     known = system.nx + system.nu
     return torch.cat([rest[:, :known], p, rest[:, known:]], -1)
 

@@ -1,9 +1,9 @@
 """Where the residual r enters the model, as data that every path honours.
 
     acceleration   v̇ = f_v(x, u; p) + r              (velocity rows of ẋ)
-    derivative     ẋ = f(x, u; p) + r                (any rows of ẋ)
+    derivative     ẋ = f(x, u; p) + r                (any rows of ẋ but those of a quaternion)
     input          ẋ = f(x, u + r; p)                (delta action)
-    next_state     x⁺ = F(x, u; p) + r               (tangent space of the state)
+    next_state     x⁺ = F(x, u; p) ⊞ r               (tangent space: + r, ⊗ exp r on a quaternion)
 
 A discrete system (x⁺ = f(x, u; p), no ẋ) takes the last two.
 
@@ -18,11 +18,15 @@ from dataclasses import dataclass, replace
 
 import casadi as ca
 
-from physics import Signal, System
+from physics import Signal, System, tangent
 
 
 def _unchanged(value: ca.SX, r: ca.SX) -> ca.SX:
     return value
+
+
+def _unmoved(states: tuple[Signal, ...], x: ca.SX, r: ca.SX) -> ca.SX:
+    return x
 
 
 def _plus(value: ca.SX, r: ca.SX) -> ca.SX:
@@ -33,8 +37,12 @@ def _acceleration_rows(system: System) -> tuple[Signal, ...]:
     return tuple(s for s in system.states if s.rate_of is not None)
 
 
-def _states(system: System) -> tuple[Signal, ...]:
-    return system.states
+def _flowing_rows(system: System) -> tuple[Signal, ...]:
+    return tuple(s for s in system.states if s.quaternion is None)
+
+
+def _tangent_rows(system: System) -> tuple[Signal, ...]:
+    return tangent.signals(system.states)
 
 
 def _inputs(system: System) -> tuple[Signal, ...]:
@@ -48,7 +56,8 @@ class Placement:
     name      its name in checkpoints and reports
     targets   the signals that r may correct, a function of the System
     rows      names of those it does correct; None means all
-    on_input, on_derivative, on_next   (value, r spread over all targets) ↦ value, SX or MX
+    on_input, on_derivative   (value, r spread over all its rows) ↦ value, SX or MX
+    on_next   (states, x⁺, r spread over the tangent space of the states) ↦ x⁺
     """
 
     name: str
@@ -56,7 +65,7 @@ class Placement:
     rows: tuple[str, ...] | None = None
     on_input: Callable[[ca.SX, ca.SX], ca.SX] = _unchanged
     on_derivative: Callable[[ca.SX, ca.SX], ca.SX] = _unchanged
-    on_next: Callable[[ca.SX, ca.SX], ca.SX] = _unchanged
+    on_next: Callable[[tuple[Signal, ...], ca.SX, ca.SX], ca.SX] = _unmoved
 
     def on(self, *rows: str) -> Placement:
         """The same placement, correcting only the named signals."""
@@ -65,7 +74,7 @@ class Placement:
     @property
     def once_a_step(self) -> bool:
         """Whether r acts on the discrete step instead of the ODE."""
-        return self.on_next is not _unchanged
+        return self.on_next is not _unmoved
 
     def signals(self, system: System) -> tuple[Signal, ...]:
         """The signals that r corrects, in order.
@@ -98,7 +107,7 @@ class Placement:
 
 
 acceleration = Placement("acceleration", _acceleration_rows, on_derivative=_plus)
-derivative = Placement("derivative", _states, on_derivative=_plus)
+derivative = Placement("derivative", _flowing_rows, on_derivative=_plus)
 input = Placement("input", _inputs, on_input=_plus)
-next_state = Placement("next_state", _states, on_next=_plus)
+next_state = Placement("next_state", _tangent_rows, on_next=tangent.retract)
 ALL = (acceleration, derivative, input, next_state)

@@ -8,6 +8,7 @@ from typing import Self
 
 import casadi as ca
 
+from physics import tangent
 from physics.system import Signal, System
 
 
@@ -45,6 +46,8 @@ class Linear(System):
 class Trivial(System):
     """No physics but kinematics: q̇ = v where a state is the rate of another, 0 elsewhere.
 
+    Three rates of a quaternion are its body rates: q̇ = ½ q ⊗ (0, ω).
+
     With a residual it is a model learned end to end: `Trivial.like(CartPole())`.
     """
 
@@ -58,5 +61,13 @@ class Trivial(System):
         return cls(states=system.states, inputs=system.inputs, exogenous=system.exogenous)
 
     def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
-        rate = {s.rate_of: x[i] for i, s in enumerate(self.states) if s.rate_of is not None}
-        return ca.vertcat(*(rate.get(s.name, ca.SX(0)) for s in self.states))
+        known: dict[str | None, list[ca.SX]] = {}
+        for i, signal in enumerate(self.states):
+            known.setdefault(signal.rate_of, []).append(x[i])
+        v: list[ca.SX] = []
+        for i, signal in enumerate(self.states):
+            if signal.quaternion is None:
+                v += known.get(signal.name, [ca.SX(0)])
+            elif i in self.quaternion_rows:
+                v += known.get(signal.quaternion, [ca.SX(0)] * 3)
+        return tangent.rates(self.states, x, ca.vertcat(*v))

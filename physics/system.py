@@ -32,7 +32,8 @@ class Signal:
 
     `low`, `high` bound it; `angle` marks a coordinate on the circle (kept unwrapped in states
     and plans); `rate_of` names the state that this one is the time derivative of, which makes
-    this row of ẋ an acceleration.
+    this row of ẋ an acceleration. `quaternion` names the rotation, body to world, of which this is
+    a component: four signals in a row are its w, x, y, z. Body rates are `rate_of` its name.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Signal:
     high: float = math.inf
     angle: bool = False
     rate_of: str | None = None
+    quaternion: str | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.name, str) and self.name):
@@ -143,6 +145,15 @@ class System(ABC):
                     f"{type(self).__name__}: rate_of of {signal.name!r} must name another state, "
                     f"one of {[s.name for s in self.states if s != signal]}, got {signal.rate_of!r}"
                 )
+        for signals in (known, self.outputs):
+            _check_quaternions(type(self).__name__, signals)
+        rates = [s.rate_of for s in self.states]
+        for name in {s.quaternion for s in self.states} - {None}:
+            if rates.count(name) not in (0, 3):
+                raise ValueError(
+                    f"{type(self).__name__}: {rates.count(name)} states are the rate of the "
+                    f"rotation {name!r}, wanted its three body rates or none"
+                )
         if self.dt is not None:
             number = isinstance(self.dt, Real) and not isinstance(self.dt, bool)
             if not (number and 0 < self.dt < math.inf):
@@ -176,6 +187,20 @@ class System(ABC):
     def velocity_rows(self) -> tuple[int, ...]:
         """Rows of x whose derivative is an acceleration."""
         return tuple(i for i, s in enumerate(self.states) if s.rate_of is not None)
+
+    @property
+    def quaternion_rows(self) -> tuple[int, ...]:
+        """Rows of x at which a unit quaternion (w, x, y, z) begins."""
+        groups = [s.quaternion for s in self.states]
+        return tuple(i for i, g in enumerate(groups) if g is not None and g not in groups[:i])
+
+    @property
+    def neutral(self) -> tuple[float, ...]:
+        """The continuous state at zero, or at the bound nearest to it; rotations are none."""
+        first = self.quaternion_rows
+        return tuple(
+            min(max(float(i in first), s.low), s.high) for i, s in enumerate(self.states)
+        )
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -235,6 +260,23 @@ class System(ABC):
             value = getattr(self, field.name)
             if isinstance(value, System):
                 yield value
+
+
+def _check_quaternions(owner: str, signals: tuple[Signal, ...]) -> None:
+    """ValueError unless the components of each quaternion are four signals in a row."""
+    groups = [s.quaternion for s in signals]
+    for i, group in enumerate(groups):
+        if group is None or group in groups[:i]:
+            continue
+        if groups[i : i + 4] != [group] * 4 or groups.count(group) != 4:
+            raise ValueError(
+                f"{owner}: quaternion {group!r} must be four signals in a row, w, x, y, z; it has "
+                f"{[s.name for s in signals if s.quaternion == group]}"
+            )
+        if group in {s.name for s in signals}:
+            raise ValueError(f"{owner}: quaternion {group!r} has the name of a signal")
+        if any(s.angle for s in signals[i : i + 4]):
+            raise ValueError(f"{owner}: the components of quaternion {group!r} are no angles")
 
 
 def _is_parameter(field: str, value: object) -> bool:

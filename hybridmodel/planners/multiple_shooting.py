@@ -2,15 +2,16 @@
 
     min over x₀…x_H, u₀…u_{H−1} of the objective, with defects xₖ₊₁ − F(xₖ, uₖ) = 0
 
-Bock & Plitt, IFAC 1984. Jacobian and Hessian are exact. Physical parameters, network weights
-and π are parameters of the nonlinear program, so a model that was trained further or a moved
-reference needs no rebuild.
+Bock & Plitt, IFAC 1984. Jacobian and Hessian are exact unless asked otherwise. Physical
+parameters, network weights and π are parameters of the nonlinear program, so a model that was
+trained further or a moved reference needs no rebuild.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any, Literal
 
 import casadi as ca
 import numpy as np
@@ -39,6 +40,9 @@ class MultipleShooting(Planner):
     tolerance        of IPOPT's scaled optimality error
     warm_barrier     barrier parameter to start from with a warm start (cold: IPOPT's 0.1)
     samples          of the search that follows where all else fails; 0 for none
+    curvature        "exact", or "cost": that of the dynamics is left out of the Hessian, which
+                     makes steps of large graphs (robots) cheap and suits tracking, where plans
+                     start near the optimum; more iterations far from it
 
     A warm start with this planner's own multipliers starts primal and dual, any other plan
     primal only. Where that does not converge, or to a much worse optimum than the guess had
@@ -56,6 +60,7 @@ class MultipleShooting(Planner):
         tolerance: float = 1e-6,
         warm_barrier: float = 1e-3,
         samples: int = 200,
+        curvature: Literal["exact", "cost"] = "exact",
     ) -> None:
         if iterations < 1:
             raise ValueError(f"iterations must be at least 1, got {iterations}")
@@ -63,6 +68,8 @@ class MultipleShooting(Planner):
             raise ValueError(f"tolerance must be positive, got {tolerance}")
         if samples and samples < 20:
             raise ValueError(f"samples must be 0 or at least 20, got {samples}")
+        if curvature not in ("exact", "cost"):
+            raise ValueError(f"curvature must be 'exact' or 'cost', got {curvature!r}")
         self.problem = problem
         bounded = np.isfinite(problem.input_low).all() and np.isfinite(problem.input_high).all()
         self._sampler = None
@@ -101,7 +108,7 @@ class MultipleShooting(Planner):
             "f": cost,
             "g": ca.veccat(*blocks.values()),
         }
-        options = {
+        options: dict[str, Any] = {
             "print_time": False,
             "show_eval_warnings": False,
             "ipopt": {
@@ -112,6 +119,8 @@ class MultipleShooting(Planner):
                 "honor_original_bounds": "yes",
             },
         }
+        if curvature == "cost":
+            options["hess_lag"] = _hessian_of_cost(nlp)
         warm = {
             "warm_start_init_point": "yes",
             "mu_init": warm_barrier,
@@ -211,6 +220,19 @@ class MultipleShooting(Planner):
         found["x"] = lam_x[:split].reshape(-1, system.nx)
         found["u"] = lam_x[split:].reshape(-1, system.nu)
         return found
+
+
+def _hessian_of_cost(nlp: Mapping[str, ca.MX]) -> ca.Function:
+    """∇²(σ f), what IPOPT takes for the Hessian of the Lagrangian σ f + λᵀg."""
+    sigma, multipliers = ca.MX.sym("sigma"), ca.MX.sym("lambda", nlp["g"].shape[0])
+    hessian, _ = ca.hessian(sigma * nlp["f"], nlp["x"])
+    return ca.Function(
+        "hessian",
+        [nlp["x"], nlp["p"], sigma, multipliers],
+        [ca.triu(hessian)],
+        ["x", "p", "lam_f", "lam_g"],
+        ["triu_hess_gamma_x_x"],
+    )
 
 
 class _Clock(ca.Callback):

@@ -34,14 +34,15 @@ def _signals(s: Subject) -> str:
     for signal in (*system.states, *system.memory, *system.inputs, *system.exogenous):
         if signal.angle and signal.unit != "rad":
             return f"angle {signal.name!r} has unit {signal.unit!r}, wanted 'rad'"
-    rates = [signal.rate_of for signal in system.states if signal.rate_of is not None]
+    rotations = {signal.quaternion for signal in system.states} - {None}
+    rates = [s.rate_of for s in system.states if s.rate_of not in (None, *rotations)]
     if twice := {name for name in rates if rates.count(name) > 1}:
         return f"{sorted(twice)} have two states each as their rate (rate_of=)"
     return ""
 
 
 def _rates(s: Subject) -> str:
-    names = {signal.name for signal in s.system.states}
+    names = {name for signal in s.system.states for name in (signal.name, signal.quaternion)}
     lost = [v for v in s.system.states if v.rate_of is not None and v.rate_of not in names]
     return "; ".join(f"{v.name!r} is the rate of {v.rate_of!r}, which is no state" for v in lost)
 

@@ -12,6 +12,7 @@ from hybridmodel.agreement import check_agreement
 from hybridmodel.derivatives import difference_gaps
 from hybridmodel.laws.report import Law, UncheckedError
 from hybridmodel.laws.system.subject import PIECES, Subject
+from physics import Trivial
 
 _SLOPES = 1e-6  # bar of slopes against differences
 _DIFFERENCES = 1e-5  # bar of Jacobians that CasADi takes by differences
@@ -36,6 +37,7 @@ def _rest(s: Subject) -> str:
     system = s.system
     signals = (*system.states, *system.memory, *system.inputs, *system.exogenous)
     rest = [min(max(0.0, signal.low), signal.high) for signal in signals]
+    rest[: len(system.states)] = system.neutral
     known = system.nx + system.nu
     p = [float(value) for value in system.parameters.values()]
     v = np.array([*rest[:known], *p, *rest[known:]])
@@ -119,6 +121,8 @@ def _kinematics(s: Subject) -> tuple[float, str]:
     worst, where = 0.0, ""
     if s.system.dt is not None:
         raise UncheckedError("a discrete system gives x⁺, so there is no ẋ to read a rate from")
+    if s.system.quaternion_rows:
+        return _rotations(s)
     if not any(signal.rate_of in names for signal in s.system.states):
         raise UncheckedError("no state is declared the rate of another one (rate_of=)")
     xdot = s.torch("derivative", s.v)
@@ -130,6 +134,35 @@ def _kinematics(s: Subject) -> tuple[float, str]:
             worst = gap
             where = f"the derivative of {signal.rate_of!r} is not {signal.name!r}"
     return worst, where
+
+
+def _rotations(s: Subject) -> tuple[float, str]:
+    """q̇ = v on ordinary rows and ½ q ⊗ (0, ω) on quaternions, as `physics.Trivial` has it."""
+    like = Subject(Trivial.like(s.system), s.points, s.seed)
+    x = s.v.split(s.sizes, -1)
+    columns = [x[0], x[1], x[2][:, :0], x[3]]
+    wanted = like.torch("derivative", torch.cat(columns, -1))
+    found = s.torch("derivative", s.v)
+    rated = {signal.rate_of for signal in s.system.states} - {None}
+    rows = [
+        i
+        for i, signal in enumerate(s.system.states)
+        if signal.name in rated or signal.quaternion in rated
+    ]
+    gap = _relative(found[:, rows], wanted[:, rows])
+    return gap, "q̇ is not v, or not ½ q ⊗ (0, ω) of a quaternion (w, x, y, z), ω in the body frame"
+
+
+def _covers(s: Subject) -> tuple[float, str]:
+    """q and −q are one rotation: f mirrors those rows and keeps the others."""
+    if not s.system.quaternion_rows:
+        raise UncheckedError("no state is a rotation (quaternion=)")
+    sign = torch.ones(s.v.shape[-1], dtype=s.v.dtype)
+    for row in s.system.quaternion_rows:
+        sign[row : row + 4] = -1
+    there = s.torch("derivative", s.v * sign)
+    gap = _relative(there * sign[: s.system.nx], s.torch("derivative", s.v))
+    return gap, "f is another at −q, which is the same rotation as q"
 
 
 def _relative(ours: Tensor, theirs: Tensor) -> float:
@@ -152,5 +185,8 @@ LAWS = (
     Law("agreement", "torch and CasADi give the same on every path", _agreement),
     Law("batch", "a batch is its single points", _batch, 1e-14),
     Law("turns", "f does not change over a full turn of an angle", _turns, 1e-10),
-    Law("kinematics", "the derivative of a state is the state declared its rate", _kinematics, 0.0),
+    Law("covers", "a rotation's two quaternions q and −q give the same", _covers, 1e-10),
+    Law(
+        "kinematics", "the derivative of a state is the state declared its rate", _kinematics, 1e-14
+    ),
 )
