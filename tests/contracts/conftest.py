@@ -34,13 +34,19 @@ from hybridmodel.placement import Placement
 from physics import (
     CartPole,
     DoublePendulum,
+    DynamicBicycle,
     InputDelay,
+    InputLag,
+    KinematicBicycle,
     Linear,
     Parameter,
     Pendulum,
+    PlanarQuadrotor,
+    Quadrotor,
     Signal,
     System,
     Trivial,
+    TwoTanks,
     from_casadi,
 )
 from physics.integrators import Integrator, discrete, euler, rk4, semi_implicit_euler
@@ -127,6 +133,13 @@ SYSTEMS: Mapping[str, System] = {
     "pendubot": DoublePendulum.pendubot(),
     "delayed": InputDelay(system=CartPole(), steps=2),
     "trivial": Trivial.like(CartPole()),
+    "quadrotor": Quadrotor(),
+    "lagged_quadrotor": InputLag(system=Quadrotor()),
+    "planar_quadrotor": PlanarQuadrotor(),
+    "floating": Trivial.like(Quadrotor()),
+    "tanks": TwoTanks(),
+    "kinematic_bicycle": KinematicBicycle(),
+    "dynamic_bicycle": DynamicBicycle(),
     "towed": Towed(),
     "encoder": Encoder(),
     "delayed_towed": InputDelay(system=Towed(), steps=1),
@@ -167,6 +180,8 @@ PLACEMENTS: Mapping[str, Callable[[System], Placement]] = {
 
 def _fitting(placement: Placement, system: System) -> Placement:
     """The placement, or the next state where a discrete system has no ẋ to correct."""
+    if placement is placements.acceleration and not system.velocity_rows:
+        placement = placements.derivative  # a system without mechanics
     fits = system.dt is None or placement in (placements.input, placements.next_state)
     return placement if fits else placements.next_state
 
@@ -217,8 +232,10 @@ class Case:
     @property
     def recipe(self) -> nn.Module | None:
         """A new residual without training."""
-        angles = sum(s.angle for s in self.system.states)
-        nz = len(self.system.states) + angles + self.system.nu + self.system.nd
+        system = self.system
+        angles = sum(s.angle for s in system.states)
+        rotations = (9 - 4) * len(system.quaternion_rows)
+        nz = len(system.states) + angles + rotations + system.nu + system.nd
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             return RESIDUALS[self.residual_name](nz, len(self.placement.signals(self.system)))
@@ -253,24 +270,28 @@ class Case:
         """Random x (…, nx), u (…, nu), d (…, nd)."""
         system, generator = self.system, torch.Generator().manual_seed(seed)
         sizes = (system.nx, system.nu, system.nd)
-        return tuple(
+        x, u, d = (
             torch.randn(*batch, size, generator=generator, dtype=torch.float64) for size in sizes
         )
+        for row in system.quaternion_rows:
+            x[..., row : row + 4] /= x[..., row : row + 4].norm(dim=-1, keepdim=True)
+        return x, u, d
 
     @cached_property
     def problem(self) -> OptimalControlProblem:
         """Four steps towards 0.3 of the first state."""
-        system = self.system
+        system, n = self.system, len(self.system.states)
         return OptimalControlProblem(
             self.trained,
             Quadratic(
                 system,
-                state={s.name: 1.0 for s in system.states},
+                state={s.quaternion or s.name: 1.0 for s in system.states},
                 input={s.name: 0.01 for s in system.inputs},
                 target={system.states[0].name: 0.3},
             ),
             horizon=4,
             input_bounds=([-1.0] * system.nu, [2.0] * system.nu),
+            state_bounds=([-np.inf] * n, [np.inf] * n),
         )
 
     @property
