@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hybridmodel.collection import collect as collect
     from hybridmodel.costs import Cost as Cost
     from hybridmodel.costs import Quadratic as Quadratic
+    from hybridmodel.costs import Tracking as Tracking
     from hybridmodel.data import Dataset as Dataset
     from hybridmodel.data import Trajectory as Trajectory
     from hybridmodel.data import load_npz as load_npz
@@ -70,7 +71,7 @@ _HOMES = {
     "hybridmodel.checkpoint": ("CheckpointError", "load", "save"),
     "hybridmodel.closed_loop": ("RecedingHorizon", "receding_horizon"),
     "hybridmodel.collection": ("Policy", "collect"),
-    "hybridmodel.costs": ("Cost", "Quadratic"),
+    "hybridmodel.costs": ("Cost", "Quadratic", "Tracking"),
     "hybridmodel.data": ("Dataset", "Trajectory", "load_npz", "read_csv", "save_npz", "write_csv"),
     "hybridmodel.estimator": ("Estimator", "MeasuredState"),
     "hybridmodel.evaluation": ("Evaluation", "evaluate"),

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import casadi as ca
 import numpy as np
 
 from physics import Signal, tangent
 
 Signals = tuple[Signal, ...]
-
-
-def difference_function(signals: Signals) -> ca.Function:
-    """(a, b) ↦ a ⊟ b, see `physics.tangent`."""
-    a, b = (ca.SX.sym(name, len(signals)) for name in "ab")
-    return ca.Function("difference", [a, b], [tangent.difference(signals, a, b)], ["a", "b"], ["e"])
 
 
 def deviations(signals: Signals, values: np.ndarray) -> np.ndarray:
@@ -29,5 +22,5 @@ def deviations(signals: Signals, values: np.ndarray) -> np.ndarray:
         mean[row : row + 4] = np.linalg.eigh(q.T @ q)[1][:, -1]
     if not any(groups):
         return values - mean
-    every = difference_function(signals).map(len(values))
+    every = tangent.difference_function(signals).map(len(values))
     return np.asarray(every(values.T, mean)).T

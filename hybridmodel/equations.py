@@ -22,7 +22,6 @@ from typing import Any
 
 import casadi as ca
 
-from hybridmodel.deviation import difference_function
 from hybridmodel.placement import Placement
 from physics import System, quaternion, tangent
 from physics.binding import scalar_form
@@ -126,8 +125,8 @@ def build(
             ca.vertcat(after, advanced),
         ),
         output=function("output", {"x": x, "u": u, "p": p, "d": d}, y),
-        state_difference=difference_function(states),
-        output_difference=difference_function(system.outputs),
+        state_difference=tangent.difference_function(states),
+        output_difference=tangent.difference_function(system.outputs),
     )
 
 

@@ -1,29 +1,45 @@
 """Analytic dynamics, written once in CasADi: ẋ = f(x, u, p, d), or x⁺ of a discrete system."""
 
-from physics import integrators
+from physics import integrators, quaternion, tangent
 from physics.binding import FromCasadi
 from physics.cartpole import CartPole
 from physics.double_pendulum import DoublePendulum
+from physics.dynamic_bicycle import DynamicBicycle
 from physics.from_casadi import from_casadi
 from physics.input_delay import InputDelay
+from physics.input_lag import InputLag
+from physics.kinematic_bicycle import KinematicBicycle
+from physics.lagrangian import Lagrangian
 from physics.linear import Linear, Trivial
 from physics.mechanical import Mechanical
 from physics.parameter import Parameter
 from physics.pendulum import Pendulum
+from physics.planar_quadrotor import PlanarQuadrotor
+from physics.quadrotor import Quadrotor
 from physics.system import Signal, System
+from physics.tanks import TwoTanks
 
 __all__ = [
     "CartPole",
     "DoublePendulum",
+    "DynamicBicycle",
     "FromCasadi",
     "InputDelay",
+    "InputLag",
+    "KinematicBicycle",
+    "Lagrangian",
     "Linear",
     "Mechanical",
     "Parameter",
     "Pendulum",
+    "PlanarQuadrotor",
+    "Quadrotor",
     "Signal",
     "System",
     "Trivial",
+    "TwoTanks",
     "from_casadi",
     "integrators",
+    "quaternion",
+    "tangent",
 ]

@@ -198,9 +198,7 @@ class System(ABC):
     def neutral(self) -> tuple[float, ...]:
         """The continuous state at zero, or at the bound nearest to it; rotations are none."""
         first = self.quaternion_rows
-        return tuple(
-            min(max(float(i in first), s.low), s.high) for i, s in enumerate(self.states)
-        )
+        return tuple(min(max(float(i in first), s.low), s.high) for i, s in enumerate(self.states))
 
     @property
     def parameters(self) -> dict[str, Parameter]:

@@ -59,6 +59,12 @@ def difference(of: Signals, x: ca.SX, y: ca.SX) -> ca.SX:
     )
 
 
+def difference_function(of: Signals) -> ca.Function:
+    """(a, b) ↦ a ⊟ b as a Function, for numbers."""
+    a, b = (ca.SX.sym(name, len(of)) for name in "ab")
+    return ca.Function("difference", [a, b], [difference(of, a, b)], ["a", "b"], ["e"])
+
+
 def normalise(of: Signals, x: ca.SX) -> ca.SX:
     """x with its quaternions of length one."""
     return _joined(

@@ -57,6 +57,7 @@ def validate(
     from hybridmodel import evaluate as evaluate_model
     from hybridmodel.cli.choices import hidden_effects, load_model, system_named
     from hybridmodel.collection import collect as run
+    from physics import tangent
 
     given = None if system is None else system_named(system)
     own = system if system is not None and ":" in system else None
@@ -79,12 +80,13 @@ def validate(
     if not long_enough:
         raise ValueError(f"no log reached --horizon {horizon} steps; lower --amplitude")
     found = evaluate_model(loaded, Dataset(long_enough), horizon=horizon)
+    shown = plant_system.states if found.against == "x" else plant_system.outputs
     console.print(
         f"free run of {horizon} steps against {engine}: scaled RMSE {found.at(horizon):.4g}, "
         + ", ".join(
             f"{name} {value:.3g} {signal.unit}"
             for name, value, signal in zip(
-                found.names, found.rmse[-1], plant_system.states, strict=True
+                found.names, found.rmse[-1], tangent.signals(shown), strict=True
             )
         )
     )
