@@ -16,6 +16,7 @@ from physics.parameter import Parameter
 from physics.pendulum import Pendulum
 from physics.planar_quadrotor import PlanarQuadrotor
 from physics.quadrotor import Quadrotor
+from physics.rigid_body import RigidBody
 from physics.system import Signal, System
 from physics.tanks import TwoTanks
 
@@ -34,6 +35,7 @@ __all__ = [
     "Pendulum",
     "PlanarQuadrotor",
     "Quadrotor",
+    "RigidBody",
     "Signal",
     "System",
     "Trivial",
