@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from hybridmodel.files import write_atomically
 from hybridmodel.model import HybridModel
 from physics import Parameter, Signal, System, integrators
 from physics.binding import Binding, digest
+from physics.rigid_body.description import Description, Joint, Link, Pose
 from residuals import Gated, Residual
 
-SCHEMA = 1
+SCHEMA = 2
 _INTEGRATORS = (*integrators.ALL, integrators.discrete)
+_DATA = {cls.__name__: cls for cls in (Signal, Description, Link, Joint, Pose)}
 _SYSTEMS = {
     cls.__name__: cls
     for cls in (getattr(physics, name) for name in physics.__all__)
@@ -195,13 +198,9 @@ def _to_json(value: Any) -> Any:
     match value:
         case System():
             return {"system": _describe_system(value)}
-        case Signal():
-            return {
-                "signal": {
-                    k: repr(v) if isinstance(v, float) else v
-                    for k, v in dataclasses.asdict(value).items()
-                }
-            }
+        case Signal() | Description() | Link() | Joint() | Pose():
+            parts = {f.name: _to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            return {"data": type(value).__name__, "fields": parts}
         case Parameter():
             return {"parameter": [float(value), value.unit, value.domain]}
         case Binding():
@@ -211,6 +210,8 @@ def _to_json(value: Any) -> Any:
             return {"function": {"name": value.name(), "sha256": digest(value)}}
         case tuple() | list():
             return [_to_json(item) for item in value]
+        case float() if not math.isfinite(value):
+            return {"float": repr(value)}
         case None | bool() | int() | float() | str():
             return value
     raise ValueError(f"system: a field of type {type(value).__name__} cannot be saved")
@@ -227,8 +228,10 @@ def _from_json(path: str | Path, value: Any, given: Any, whole: str) -> Any:
             return _function(path, told, given, whole)
         case {"system": description}:
             return _system(path, description, given, whole)
-        case {"signal": fields}:
-            return Signal(**fields | {k: float(fields[k]) for k in ("low", "high")})
+        case {"data": name, "fields": parts}:
+            return _DATA[name](**{k: _from_json(path, v, None, whole) for k, v in parts.items()})
+        case {"float": text}:
+            return float(text)
         case {"parameter": [number, unit, domain]}:
             return Parameter(number, unit, domain)
         case list():
