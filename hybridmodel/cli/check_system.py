@@ -15,7 +15,7 @@ def check_system(system: str, *, points: int = 10, seed: int = 0) -> int:
     Parameters
     ----------
     system
-        Your own as MODULE:CLASS, or the name of one of this project's.
+        Your own as MODULE:CLASS, the name of one of this project's, or a robot's .urdf or .xml.
     points
         How many random points numbers are compared at.
     seed

@@ -14,7 +14,18 @@ from hybridmodel import HybridModel, load, placement
 from hybridmodel.data import Dataset, load_npz, read_csv
 from hybridmodel.envs import HiddenEffects
 from hybridmodel.placement import Placement
-from physics import CartPole, DoublePendulum, Pendulum, System
+from physics import (
+    CartPole,
+    DoublePendulum,
+    DynamicBicycle,
+    KinematicBicycle,
+    Pendulum,
+    PlanarQuadrotor,
+    Quadrotor,
+    RigidBody,
+    System,
+    TwoTanks,
+)
 
 SYSTEMS = {
     "pendulum": Pendulum,
@@ -22,15 +33,26 @@ SYSTEMS = {
     "double-pendulum": DoublePendulum,
     "acrobot": DoublePendulum.acrobot,
     "pendubot": DoublePendulum.pendubot,
+    "quadrotor": Quadrotor,
+    "planar-quadrotor": PlanarQuadrotor,
+    "kinematic-bicycle": KinematicBicycle,
+    "dynamic-bicycle": DynamicBicycle,
+    "two-tanks": TwoTanks,
 }
+_ROBOTS = {".urdf": RigidBody.from_urdf, ".xml": RigidBody.from_mjcf, ".mjcf": RigidBody.from_mjcf}
 
 
 def system_named(name: str, option: str = "--system") -> System:
-    """A system by name, or the user's own as `module:factory` from the import path."""
+    """A system by name, from a robot's file, or the user's own `module:factory`."""
     if name in SYSTEMS:
         return SYSTEMS[name]()
+    if (kind := Path(name).suffix.lower()) in _ROBOTS:
+        return _ROBOTS[kind](name)
     if ":" not in name:
-        raise ValueError(f"{option} is one of {list(SYSTEMS)} or MODULE:CLASS, got {name!r}")
+        raise ValueError(
+            f"{option} is one of {list(SYSTEMS)}, a robot's .urdf or .xml file, or MODULE:CLASS, "
+            f"got {name!r}"
+        )
     made = _made(option, name)
     if not isinstance(made, System):
         raise ValueError(f"{option} {name!r} makes a {type(made).__name__}, wanted a System")

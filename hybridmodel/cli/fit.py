@@ -40,7 +40,7 @@ def fit(
     logs
         .npz datasets or .csv logs, split by trajectory.
     system
-        The physics: a name, or MODULE:CLASS of your own.
+        The physics: a name, a robot's .urdf or .xml file, or MODULE:CLASS of your own.
     out
         The .safetensors model to write.
     placement
