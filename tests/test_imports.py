@@ -45,6 +45,7 @@ ROOMS = (
             "gymnasium",
             "pybullet",
             "pybullet_data",
+            "mujoco",
             "hybridmodel.data",
             "hybridmodel.envs",
         ),
