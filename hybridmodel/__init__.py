@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from hybridmodel.data import read_csv as read_csv
     from hybridmodel.data import save_npz as save_npz
     from hybridmodel.data import write_csv as write_csv
+    from hybridmodel.envs import ParityReport as ParityReport
+    from hybridmodel.envs import check_parity as check_parity
     from hybridmodel.estimator import Estimator as Estimator
     from hybridmodel.estimator import MeasuredState as MeasuredState
     from hybridmodel.evaluation import Evaluation as Evaluation
@@ -73,6 +75,7 @@ _HOMES = {
     "hybridmodel.collection": ("Policy", "collect"),
     "hybridmodel.costs": ("Cost", "Quadratic", "Tracking"),
     "hybridmodel.data": ("Dataset", "Trajectory", "load_npz", "read_csv", "save_npz", "write_csv"),
+    "hybridmodel.envs": ("ParityReport", "check_parity"),
     "hybridmodel.estimator": ("Estimator", "MeasuredState"),
     "hybridmodel.evaluation": ("Evaluation", "evaluate"),
     "hybridmodel.excitation": ("Chirp", "Hold", "Multisine", "RandomSteps"),

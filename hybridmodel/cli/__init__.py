@@ -36,6 +36,7 @@ for _verb, _help in {
     "validate": "Check a model against a fresh run of an engine.",
     "check-agreement": "Do all paths of a model give the same numbers and derivatives?",
     "check-system": "Does your own system obey the laws the rest relies on?",
+    "check-parity": "Does the engine do what the equations of a robot say, and if not, why?",
     "export": "Write a model for another tool: C, CasADi, ONNX, acados, torch.",
     "compare": "Do two runs differ, by which test?",
     "report": "Write a run folder's HTML report again.",

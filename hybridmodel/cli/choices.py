@@ -12,7 +12,7 @@ from typing import Any
 
 from hybridmodel import HybridModel, load, placement
 from hybridmodel.data import Dataset, load_npz, read_csv
-from hybridmodel.envs import HiddenEffects
+from hybridmodel.envs import AerialEffects, HiddenEffects, RobotEffects, VehicleEffects
 from hybridmodel.placement import Placement
 from physics import (
     CartPole,
@@ -39,6 +39,7 @@ SYSTEMS = {
     "dynamic-bicycle": DynamicBicycle,
     "two-tanks": TwoTanks,
 }
+_EFFECTS = (HiddenEffects, RobotEffects, AerialEffects, VehicleEffects)
 _ROBOTS = {".urdf": RigidBody.from_urdf, ".xml": RigidBody.from_mjcf, ".mjcf": RigidBody.from_mjcf}
 
 
@@ -97,19 +98,29 @@ def placement_named(name: str) -> Placement:
 
 
 def hidden_effects(path: Path | None) -> HiddenEffects:
-    """Hidden effects from a JSON file of HiddenEffects' fields; none without a file."""
+    """Hidden effects from a JSON file of the fields of their class; none without a file.
+
+    The class is the first of HiddenEffects, RobotEffects, AerialEffects and VehicleEffects that
+    has all of them.
+    """
     if path is None:
         return HiddenEffects()
     try:
         fields = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"--hidden {path}: is no JSON: {error}") from None
-    known = [f.name for f in dataclasses.fields(HiddenEffects)]
-    if not isinstance(fields, dict) or not set(fields) <= set(known):
-        wrong = sorted(set(fields) - set(known)) if isinstance(fields, dict) else fields
-        raise ValueError(f"--hidden {path}: wants an object with keys of {known}, got {wrong}")
+    known = {kind: [f.name for f in dataclasses.fields(kind)] for kind in _EFFECTS}
+    if not isinstance(fields, dict):
+        raise ValueError(f"--hidden {path}: wants an object, got {fields!r}")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return HiddenEffects(**values)
+    for kind, names in known.items():
+        if set(fields) <= set(names):
+            return kind(**values)
+    wrong = sorted(set(fields) - {name for names in known.values() for name in names})
+    raise ValueError(
+        f"--hidden {path}: wants an object with keys of one of "
+        f"{ {kind.__name__: names for kind, names in known.items()} }, got {wrong or [*fields]}"
+    )
 
 
 def read_logs(paths: tuple[Path, ...], system: System | None, dt: float | None) -> Dataset:

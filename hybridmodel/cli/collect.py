@@ -21,7 +21,7 @@ def collect(
     excitation: Literal["multisine", "chirp", "steps"] = "multisine",
     amplitude: float = 0.5,
     hidden: Path | None = None,
-    engine: Literal["pybullet", "ode"] = "pybullet",
+    engine: Literal["pybullet", "mujoco", "ode"] = "pybullet",
     seed: int = 0,
 ) -> int:
     """Log a simulated plant under an excitation.

@@ -17,7 +17,7 @@ def validate(
     seconds: float = 4.0,
     amplitude: float = 0.5,
     hidden: Path | None = None,
-    engine: Literal["pybullet", "ode"] = "pybullet",
+    engine: Literal["pybullet", "mujoco", "ode"] = "pybullet",
     horizon: int = 50,
     at_most: float | None = None,
     seed: int = 0,

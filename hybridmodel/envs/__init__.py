@@ -1,7 +1,11 @@
 """Plants: a System with what it does not know, behind the Gymnasium API.
 
-    OdePlant     the closed-form truth, integrated finely: any System
-    BulletPlant  PyBullet: BulletPendulum, BulletCartPole, BulletDoublePendulum
+    OdePlant        the closed-form truth, integrated finely: any System
+    BulletPlant     PyBullet: BulletPendulum, BulletCartPole, BulletDoublePendulum, BulletRobot,
+                    BulletQuadrotor; BulletCar beside them
+    MujocoPlant     MuJoCo: pendulum, cart-pole, double pendulum and robots
+    HiddenEffects   what the physics does not know; RobotEffects, AerialEffects, VehicleEffects
+    BulletSettings  what the engine is told
 
 Names are loaded when they are first used, so that importing this package needs no engine.
 """
@@ -17,46 +21,85 @@ import physics
 if TYPE_CHECKING:
     import numpy as np
 
-    from hybridmodel.envs.bullet import Body, BulletPlant
-    from hybridmodel.envs.bullet_cartpole import BulletCartPole
-    from hybridmodel.envs.bullet_double_pendulum import BulletDoublePendulum
-    from hybridmodel.envs.bullet_pendulum import BulletPendulum
+    from hybridmodel.envs.bullet.car import BulletCar
+    from hybridmodel.envs.bullet.cartpole import BulletCartPole
+    from hybridmodel.envs.bullet.double_pendulum import BulletDoublePendulum
+    from hybridmodel.envs.bullet.pendulum import BulletPendulum
+    from hybridmodel.envs.bullet.plant import Body, BulletPlant
+    from hybridmodel.envs.bullet.quadrotor import BulletQuadrotor
+    from hybridmodel.envs.bullet.robot import BulletRobot
+    from hybridmodel.envs.bullet.settings import BulletSettings
+    from hybridmodel.envs.effects import AerialEffects, RobotEffects, VehicleEffects
     from hybridmodel.envs.environment import Environment, Reward
     from hybridmodel.envs.hidden import HiddenEffects
+    from hybridmodel.envs.mujoco.plant import MujocoPlant
+    from hybridmodel.envs.mujoco.settings import MujocoSettings
     from hybridmodel.envs.ode import OdePlant
-    from hybridmodel.envs.parity import acceleration_gap, random_states, rollout_gap
+    from hybridmodel.envs.parity import (
+        ParityReport,
+        acceleration_gap,
+        check_parity,
+        random_states,
+        rollout_gap,
+    )
     from hybridmodel.envs.truth import Disturbed
 
 _MODULES = {
-    "Body": "bullet",
-    "BulletCartPole": "bullet_cartpole",
-    "BulletDoublePendulum": "bullet_double_pendulum",
-    "BulletPendulum": "bullet_pendulum",
-    "BulletPlant": "bullet",
+    "AerialEffects": "effects",
+    "Body": "bullet.plant",
+    "BulletCar": "bullet.car",
+    "BulletCartPole": "bullet.cartpole",
+    "BulletDoublePendulum": "bullet.double_pendulum",
+    "BulletPendulum": "bullet.pendulum",
+    "BulletPlant": "bullet.plant",
+    "BulletQuadrotor": "bullet.quadrotor",
+    "BulletRobot": "bullet.robot",
+    "BulletSettings": "bullet.settings",
     "Disturbed": "truth",
     "Environment": "environment",
     "HiddenEffects": "hidden",
+    "MujocoPlant": "mujoco.plant",
+    "MujocoSettings": "mujoco.settings",
     "OdePlant": "ode",
+    "ParityReport": "parity",
+    "RobotEffects": "effects",
+    "VehicleEffects": "effects",
     "acceleration_gap": "parity",
+    "check_parity": "parity",
     "random_states": "parity",
     "rollout_gap": "parity",
 }
 _BULLET = {
     physics.CartPole: "BulletCartPole",
     physics.DoublePendulum: "BulletDoublePendulum",
+    physics.DynamicBicycle: "BulletCar",
     physics.Pendulum: "BulletPendulum",
+    physics.Quadrotor: "BulletQuadrotor",
+    physics.RigidBody: "BulletRobot",
 }
+_EXTRAS = {"gymnasium": "sim", "mujoco": "mujoco", "pybullet": "sim"}
 __all__ = [
+    "AerialEffects",
     "Body",
+    "BulletCar",
     "BulletCartPole",
     "BulletDoublePendulum",
     "BulletPendulum",
     "BulletPlant",
+    "BulletQuadrotor",
+    "BulletRobot",
+    "BulletSettings",
     "Disturbed",
     "Environment",
     "HiddenEffects",
+    "MujocoPlant",
+    "MujocoSettings",
     "OdePlant",
+    "ParityReport",
+    "RobotEffects",
+    "VehicleEffects",
     "acceleration_gap",
+    "check_parity",
     "make",
     "random_states",
     "rollout_gap",
@@ -66,7 +109,7 @@ __all__ = [
 def make(
     system: physics.System,
     *,
-    engine: Literal["pybullet", "ode"] = "pybullet",
+    engine: Literal["pybullet", "mujoco", "ode"] = "pybullet",
     dt: float,
     substeps: int | None = None,
     hidden: HiddenEffects | None = None,
@@ -81,6 +124,8 @@ def make(
     """
     if engine == "ode":
         plant = __getattr__("OdePlant")
+    elif engine == "mujoco":
+        plant = __getattr__("MujocoPlant")
     elif engine == "pybullet":
         name = _BULLET.get(type(system))
         if name is None:
@@ -91,7 +136,7 @@ def make(
             )
         plant = __getattr__(name)
     else:
-        raise ValueError(f"engine must be 'pybullet' or 'ode', got {engine!r}")
+        raise ValueError(f"engine must be 'pybullet', 'mujoco' or 'ode', got {engine!r}")
     return plant(
         system,
         dt=dt,
@@ -110,9 +155,11 @@ def __getattr__(name: str) -> Any:
     try:
         module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
     except ModuleNotFoundError as error:
-        if error.name not in ("pybullet", "gymnasium"):
+        extra = _EXTRAS.get(error.name or "")
+        if extra is None:
             raise
-        raise ImportError(f"{name} needs {error.name}: pip install hybridmodel[sim]") from error
+        hint = f"{name} needs {error.name}: pip install hybridmodel[{extra}]"
+        raise ImportError(hint) from error
     return getattr(module, name)
 
 

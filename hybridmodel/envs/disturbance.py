@@ -17,10 +17,10 @@ class Disturbance:
            an Ornstein–Uhlenbeck process sampled and held each control step
     """
 
-    def __init__(self, hidden: HiddenEffects, nq: int, dt: float, substeps: int) -> None:
+    def __init__(self, hidden: HiddenEffects, nv: int, dt: float, substeps: int) -> None:
         self._push, self._sigma = hidden.push, hidden.wind
         self._keep = math.exp(-dt / hidden.wind_time)
-        self._nq, self._dt, self._substeps = nq, dt, substeps
+        self._nv, self._dt, self._substeps = nv, dt, substeps
         self._wind: float | None = None
 
     def reset(self) -> None:
@@ -28,8 +28,8 @@ class Disturbance:
         self._wind = None
 
     def advance(self, k: int, random: np.random.Generator) -> np.ndarray:
-        """τ (substeps, nq) in the k-th control step."""
-        force = np.zeros((self._substeps, self._nq))
+        """τ (substeps, nv) in the k-th control step."""
+        force = np.zeros((self._substeps, self._nv))
         if self._push is not None:
             start, duration, forces = self._push
             h = self._dt / self._substeps

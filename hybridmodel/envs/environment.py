@@ -15,9 +15,10 @@ import numpy as np
 from hybridmodel.envs.actuator import Actuator
 from hybridmodel.envs.disturbance import Disturbance
 from hybridmodel.envs.hidden import HiddenEffects
-from physics import Mechanical, Signal, System
+from physics import Mechanical, Signal, System, tangent
 
 Reward = Callable[[np.ndarray, np.ndarray, int], float]
+_UNIT = 1e-3  # how far the length of a given quaternion may be from 1
 _SLACK = 1e-9  # how far a command may exceed its bounds by rounding, relative to the bound
 
 
@@ -73,8 +74,8 @@ class Environment(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         }
         self._initial = None if initial_state is None else self._as_state(initial_state)
         self._reward = reward
-        self._bounds = np.array([(s.low, s.high) for s in system.states]).T  # (2, nx)
-        self._input_bounds = np.array([(s.low, s.high) for s in system.inputs]).T  # (2, nu)
+        self._bounds = _bounds(system.states)  # (2, nx)
+        self._input_bounds = _bounds(system.inputs)  # (2, nu)
         low, high = self._input_bounds
         self.action_space = gymnasium.spaces.Box(low, high, dtype=np.float64)
         self.observation_space = gymnasium.spaces.Box(
@@ -84,9 +85,11 @@ class Environment(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         self._allowed = self._input_bounds + slack * np.array([[-1.0], [1.0]])
         self._rest = np.clip(np.zeros(system.nu), low, high)
         self._actuator = Actuator(hidden, self._rest, dt / self.substeps, self.substeps)
-        nq = system.nq if isinstance(system, Mechanical) else 0
-        self._disturbance = Disturbance(hidden, nq, dt, self.substeps)
-        self._output = _output_function(system.with_parameters(**hidden.parameters))
+        nv = system.nv if isinstance(system, Mechanical) else 0
+        self._disturbance = Disturbance(hidden, nv, dt, self.substeps)
+        self._output = _output_function(hidden.true_system(system))
+        self._nudged = _retraction(system.states)
+        self._noisy = _retraction(system.outputs)
         self._x: np.ndarray | None = None
         self._k = 0
 
@@ -102,7 +105,7 @@ class Environment(gymnasium.Env[np.ndarray, np.ndarray], ABC):
 
     @abstractmethod
     def _advance(self, applied: np.ndarray, force: np.ndarray) -> None:
-        """One control step: applied inputs (substeps, nu), further forces (substeps, nq)."""
+        """One control step: applied inputs (substeps, nu), further forces (substeps, nv)."""
 
     @abstractmethod
     def _acceleration(self, x: np.ndarray, applied: np.ndarray) -> np.ndarray:
@@ -137,7 +140,7 @@ class Environment(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode at options["state"], at `initial_state`, or near zero.
+        """Start an episode at options["state"], at `initial_state`, or near the neutral state.
 
         Returns y₀ (ny,) and {"x": true state, "t": 0.0}.
         """
@@ -150,7 +153,8 @@ class Environment(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         elif self._initial is not None:
             x = self._initial.copy()
         else:
-            x = self.np_random.uniform(-0.01, 0.01, self.system.nx)
+            nudge = self.np_random.uniform(-0.01, 0.01, len(tangent.signals(self.system.states)))
+            x = self._nudged(np.array(self.system.neutral), nudge)
         self._place(x)
         self._x, self._k = x, 0
         self._actuator.reset()
@@ -165,7 +169,7 @@ class Environment(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         u, x, k = self._as_input(action), self.state, self._k
         force = self._disturbance.advance(k, self.np_random)
         self._advance(self._actuator.advance(u), force)
-        self._x, self._k = self._read(), k + 1
+        self._x, self._k = self._continued(self._read()), k + 1
         reward = 0.0 if self._reward is None else float(self._reward(x, u, k))
         # written so that NaN terminates
         inside = (self._x >= self._bounds[0]) & (self._x <= self._bounds[1])
@@ -193,12 +197,28 @@ class Environment(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     def _observe(self, u: np.ndarray) -> np.ndarray:
         y = self.state if self._output is None else self._output(self.state, u)
         if np.any(self.hidden.observation_noise):
-            noise = self.np_random.standard_normal(self.system.ny)
-            y = y + np.asarray(self.hidden.observation_noise) * noise
+            noise = self.np_random.standard_normal(len(tangent.signals(self.system.outputs)))
+            y = self._noisy(y, np.asarray(self.hidden.observation_noise) * noise)
         return y
 
+    def _continued(self, x: np.ndarray) -> np.ndarray:
+        """The state with each quaternion on the side of the one before (q and −q are the same)."""
+        for row in self.system.quaternion_rows:
+            if x[row : row + 4] @ self.state[row : row + 4] < 0:
+                x[row : row + 4] *= -1
+        return x
+
     def _as_state(self, x: Sequence[float] | np.ndarray) -> np.ndarray:
-        return _numbers("state", x, self.system.states)
+        state = _numbers("state", x, self.system.states)
+        for row in self.system.quaternion_rows:
+            length = float(np.linalg.norm(state[row : row + 4]))
+            if abs(length - 1) > _UNIT:
+                name = self.system.states[row].quaternion
+                raise ValueError(
+                    f"state: quaternion {name!r} (w, x, y, z) must have length 1, got {length:.6g}"
+                )
+            state[row : row + 4] /= length
+        return state
 
     def _as_input(self, u: Sequence[float] | np.ndarray) -> np.ndarray:
         u = _numbers("action", u, self.system.inputs)
@@ -211,6 +231,10 @@ class Environment(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         return u
 
 
+def _bounds(signals: tuple[Signal, ...]) -> np.ndarray:
+    return np.array([(s.low, s.high) for s in signals], dtype=np.float64).reshape(-1, 2).T
+
+
 def _numbers(name: str, value: object, signals: tuple[Signal, ...]) -> np.ndarray:
     """An own float64 copy (len(signals),) of finite numbers."""
     try:
@@ -221,6 +245,15 @@ def _numbers(name: str, value: object, signals: tuple[Signal, ...]) -> np.ndarra
         names = [signal.name for signal in signals]
         raise ValueError(f"{name} must be {len(names)} finite numbers {names}, got {value!r}")
     return numbers
+
+
+def _retraction(signals: tuple[Signal, ...]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """x ⊞ ξ as numbers."""
+    if not any(s.quaternion for s in signals):
+        return lambda x, xi: x + xi
+    x, xi = ca.SX.sym("x", len(signals)), ca.SX.sym("xi", len(tangent.signals(signals)))
+    step = ca.Function("retract", [x, xi], [tangent.retract(signals, x, xi)])
+    return lambda x, xi: np.asarray(step(x, xi), dtype=np.float64).reshape(-1)
 
 
 def _check_system(system: System) -> None:

@@ -1,14 +1,19 @@
-"""What the physics does not know: the gap between a System and its plant."""
+"""What the physics does not know: the gap between a System and its plant.
+
+`HiddenEffects` fit any system; `hybridmodel.envs.effects` has those of one kind of machine.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import casadi as ca
 
-from physics import Mechanical, System
+from physics import Mechanical, System, tangent
 
 Push = tuple[float, float, tuple[float, ...]]
 
@@ -17,7 +22,7 @@ Push = tuple[float, float, tuple[float, ...]]
 class HiddenEffects:
     """True parameters, friction, actuator flaws, noise and disturbances; the default is none.
 
-        M(q) v̇ + b(q, v) = B(q) uᵃ + τ(t) − c(q) sgn v − D v
+        M(q) v̇ + b(q, v) = B(q) uᵃ + τ(t) − c(q) sgn v − D v + force(x, uᵃ)
         cᵢ(q) = c⁰ᵢ (1 + ρ cos(w qᵢ))
         uᵃ: u ─ n steps delay ─▶ dead zone ±z ─▶ gain k ─▶ lag T u̇ᵃ + uᵃ = k·sgn u·max(|u| − z, 0)
         yₖ = h(xₖ, uₖ₋₁) + σ ε                                           ε ~ N(0, 1)
@@ -31,8 +36,8 @@ class HiddenEffects:
     dead_zone     z what the actuator swallows [input unit]
     input_lag     T time constant of the actuator [s]
     input_delay   n control steps until a command arrives
-    observation_noise  σ of all outputs, or of each [output unit]
-    push          (start [s], duration [s], generalised force (nq,) [N, N·m]), or None
+    observation_noise  σ of all outputs, or of each [output unit]; of a rotation three [rad]
+    push          (start [s], duration [s], generalised force (nv,) [N, N·m]), or None
     wind          standard deviation of a slowly varying force on the first coordinate [N, N·m]
     wind_time     its correlation time [s]
 
@@ -94,12 +99,12 @@ class HiddenEffects:
         """ValueError where an effect does not fit the system, naming the effect."""
         system.check_declared(self.parameters)
         if isinstance(system, Mechanical):
-            nq = system.nq
+            nv = system.nv
             lengths = {"coulomb": len(self.coulomb), "viscous": len(self.viscous)}
             lengths["push"] = len(self.push[2]) if self.push else 0
             for name, length in lengths.items():
-                wanted = f"{nq} values, one for each coordinate of {type(system).__name__}"
-                _require(length in (0, nq), name, getattr(self, name), wanted)
+                wanted = f"{nv} values, one for each velocity of {type(system).__name__}"
+                _require(length in (0, nv), name, getattr(self, name), wanted)
         elif self.acts_on_coordinates:
             raise ValueError(
                 f"{self.acts_on_coordinates[0]} acts on coordinates, and "
@@ -108,21 +113,39 @@ class HiddenEffects:
             )
         noise = self.observation_noise
         if isinstance(noise, tuple):
-            wanted = f"one number or {system.ny}, one for each output"
-            _require(len(noise) == system.ny, "observation_noise", noise, wanted)
+            count = len(tangent.signals(system.outputs))
+            wanted = f"one number or {count}, one for each output and three for a rotation"
+            _require(len(noise) == count, "observation_noise", noise, wanted)
+
+    @property
+    def engine_only(self) -> tuple[str, ...]:
+        """Names of the effects in use that have no closed form, and act in PyBullet alone."""
+        return ()
+
+    def true_system(self, system: System) -> System:
+        """The system with all that changes its parameters."""
+        return system.with_parameters(**self.parameters)
+
+    def beyond_system(self) -> Self:
+        """What is left to hide once the true system is known."""
+        return dataclasses.replace(self, parameters={})
+
+    def force(self, system: System, x: ca.SX, u: ca.SX) -> ca.SX:
+        """Further generalised force (nv,) at state x under the applied input u: none here."""
+        return ca.SX.zeros(system.nv if isinstance(system, Mechanical) else 0)
 
     def actuated(self, u: ca.SX) -> ca.SX:
         """k·sgn u·max(|u| − z, 0), the settled input force of a command u (nu,)."""
         return self.input_gain * ca.sign(u) * ca.fmax(ca.fabs(u) - self.dead_zone, 0)
 
     def friction_limit(self, q: ca.SX) -> ca.SX:
-        """c(q) (nq,), the largest dry friction [N, N·m]."""
+        """c(q) (nv,), the largest dry friction [N, N·m], at one coordinate a velocity."""
         if not self.coulomb:
             return ca.SX.zeros(q.shape[0])
         return ca.DM(self.coulomb) * (1 + self.ripple * ca.cos(self.ripple_waves * q))
 
     def friction(self, q: ca.SX, v: ca.SX, smoothing: float | ca.SX) -> ca.SX:
-        """c(q) tanh(v / smoothing) + D v (nq,); smoothing 0 is the exact sign."""
+        """c(q) tanh(v / smoothing) + D v (nv,); smoothing 0 is the exact sign."""
         exact = isinstance(smoothing, float | int) and smoothing == 0
         sign = ca.sign(v) if exact else ca.tanh(v / smoothing)
         viscous = ca.DM(self.viscous) * v if self.viscous else 0

@@ -11,7 +11,7 @@ import numpy as np
 from hybridmodel.envs.environment import Environment, Reward
 from hybridmodel.envs.hidden import HiddenEffects
 from hybridmodel.envs.truth import Disturbed
-from physics import Mechanical, System, integrators
+from physics import Mechanical, System, integrators, tangent
 
 
 class OdePlant(Environment):
@@ -57,9 +57,9 @@ class OdePlant(Environment):
         )
         self.truth = Disturbed(system=system, hidden=self.hidden, smoothing=smoothing)
         self._integrator = integrator
-        nq = system.nq if isinstance(system, Mechanical) else 0
+        nv = system.nv if isinstance(system, Mechanical) else 0
         X = system.symbols
-        x, u, force = X.sym("x", system.nx), X.sym("u", system.nu), X.sym("force", nq)
+        x, u, force = X.sym("x", system.nx), X.sym("u", system.nu), X.sym("force", nv)
         p, d = self.truth.namespace(), X(0, 1)
 
         def f(x: Any) -> Any:
@@ -68,10 +68,11 @@ class OdePlant(Environment):
         rows = system.velocity_rows
         is_rate = ca.DM([float(i in rows) for i in range(system.nx)])
         after = integrator.advance(f, x, dt / self.substeps, is_rate)
+        after = tangent.normalise(system.states, after)
         step = ca.Function("step", [x, u, force], [after])
         self._steps = step.mapaccum(self.substeps)
         self._rate = ca.Function("rate", [x, u], [ca.substitute(f(x), force, 0 * force)])
-        self._here = np.zeros(system.nx)
+        self._here = np.array(system.neutral)
 
     def _place(self, x: np.ndarray) -> None:
         self._here = x

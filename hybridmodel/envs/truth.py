@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import casadi as ca
 
 from hybridmodel.envs.hidden import HiddenEffects
-from physics import Mechanical, Parameter, Signal, System
+from physics import Mechanical, Parameter, Signal, System, tangent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disturbed(System):
     """A system with its hidden effects written into f.
 
-        q̇ = v,    M(q) v̇ + b(q, v) = B(q) k·dz(u) + τ − c(q) tanh(v/ε) − D v
+        M(q) v̇ + b(q, v) = B(q) k·dz(u) + τ − c(q) tanh(v/ε) − D v + force(x, k·dz(u))
 
     with the true parameters in M, b, B, and dz the dead zone. ε is the `smoothing` of the sign
     [rad/s, m/s], 0 is exact. Systems that are not mechanical keep their f, with k·dz(u) for u.
@@ -37,12 +36,13 @@ class Disturbed(System):
                 "instead: InputDelay(system=Disturbed(…), steps=…)"
             )
         self.hidden.check(self.system)
+        if only := self.hidden.engine_only:
+            raise ValueError(f"{only[0]} has no closed form: it acts in PyBullet alone")
         if self.smoothing < 0:
             raise ValueError(f"smoothing must be ≥ 0, got {float(self.smoothing)!r}")
         # The true values move into the system, once: later changes of parameters then hold.
-        true = self.system.with_parameters(**self.hidden.parameters)
-        object.__setattr__(self, "system", true)
-        object.__setattr__(self, "hidden", dataclasses.replace(self.hidden, parameters={}))
+        object.__setattr__(self, "system", self.hidden.true_system(self.system))
+        object.__setattr__(self, "hidden", self.hidden.beyond_system())
         super().__post_init__()
 
     @property
@@ -68,10 +68,11 @@ class Disturbed(System):
         return self.flow(x, self.hidden.actuated(u), type(x)(0), p, d)
 
     def flow(self, x: ca.SX, applied: ca.SX, force: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
-        """ẋ under what the actuator applies (nu,) and a further generalised force τ (nq,)."""
-        if not isinstance(self.system, Mechanical):
-            return self.system.dynamics(x, applied, p, d)
-        q, v = x[: self.system.nq], x[self.system.nq :]
-        tau = self.system.input_map(q, p) @ applied + force
-        tau -= self.hidden.friction(q, v, p.smoothing)
-        return ca.vertcat(v, self.system.acceleration(q, v, tau, p))
+        """ẋ under what the actuator applies (nu,) and a further generalised force τ (nv,)."""
+        system, hidden = self.system, self.hidden
+        if not isinstance(system, Mechanical):
+            return system.dynamics(x, applied, p, d)
+        q, v = x[: system.nq], x[system.nq :]
+        tau = system.input_map(q, p) @ applied + force + hidden.force(system, x, applied)
+        where = tangent.positions(system.states[: system.nq], q)
+        return system.flow(q, v, tau - hidden.friction(where, v, p.smoothing), p)

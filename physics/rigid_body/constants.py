@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from physics.parameter import Domain, Parameter
-from physics.rigid_body import tree
+from physics.rigid_body import signals, tree
 from physics.rigid_body.description import Description, Joint, Link
 from physics.rigid_body.inertia import cholesky, second_moment
 from physics.rigid_body.moments import Moments
 from physics.rigid_body.spatial import Rows, Scalar, dot, mirrored, scale
+from physics.system import Signal
 
 CENTER = ("center_x", "center_y", "center_z")
 SPREAD = ("spread_xx", "spread_yx", "spread_yy", "spread_zx", "spread_zy", "spread_zz")
@@ -30,14 +31,18 @@ _THIN = 1e-6  # least share of L's diagonal in its size: a flatter body has no i
 Named = tuple[str, Parameter]
 
 
-def of(description: Description, *, floating: bool, driven: Collection[str]) -> tuple[Named, ...]:
-    """Those of all that moves; `driven` are the joints with a motor."""
+def of(
+    description: Description, *, floating: bool, inputs: Collection[Signal]
+) -> tuple[Named, ...]:
+    """Those of all that moves, and the gears of the motors that are `inputs`."""
     still = frozenset() if floating else tree.resting(description)
+    motors = {signal.name for signal in inputs}
     found: list[Named] = []
     for link in description.links:
         found += () if link.name in still else of_link(link)
     for joint in description.joints:
-        found += of_joint(joint, driven=joint.name in driven) if joint.moves else ()
+        if joint.moves:
+            found += of_joint(joint, driven=signals.motor(joint).name in motors)
     return tuple(found)
 
 

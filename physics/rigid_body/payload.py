@@ -53,18 +53,19 @@ def as_fitted(link: Link, values: Mapping[str, float]) -> Link:
     return dataclasses.replace(link, mass=mass, center=(x, y, z), inertia=inertia)
 
 
+def joint_as_fitted(joint: Joint, values: Mapping[str, float]) -> Joint:
+    """The joint with those of its constants that these values are."""
+    given = {
+        name: float(values.get(f"{joint.name}.{name}", getattr(joint, name)))
+        for name in constants.JOINT
+    }
+    return dataclasses.replace(joint, **given)
+
+
 def described(description: Description, values: Mapping[str, float]) -> Description:
     """The description with those of its constants that these values are."""
-
-    def joint(old: Joint) -> Joint:
-        given = {
-            name: float(values.get(f"{old.name}.{name}", getattr(old, name)))
-            for name in constants.JOINT
-        }
-        return dataclasses.replace(old, **given)
-
     return dataclasses.replace(
         description,
         links=tuple(as_fitted(link, values) for link in description.links),
-        joints=tuple(map(joint, description.joints)),
+        joints=tuple(joint_as_fitted(joint, values) for joint in description.joints),
     )

@@ -24,7 +24,7 @@ from physics.rigid_body.spatial import Scalar
 from physics.rigid_body.tree import Body
 from physics.system import Signal
 
-GRAVITY = Parameter(9.81, "m/s²", "positive")
+GRAVITY = Parameter(9.81, "m/s²", "real")  # 0 is a robot in orbit, or a table
 SMOOTHING = 0.01  # [rad/s, m/s]
 
 
@@ -66,7 +66,7 @@ class RigidBody(Articulated):
         driven = {signals.motor(joint).name for joint in self.joints}
         if unknown := [s.name for s in self.inputs if s.name not in driven]:
             raise ValueError(f"inputs may be {sorted(driven)}, got {unknown[0]!r}")
-        known = dict(_constants(self.description, self.floating, self.inputs))
+        known = dict(constants.of(self.description, floating=self.floating, inputs=self.inputs))
         for name, _ in self.constants:
             if name not in known:
                 why = self._why_none(name) or f"it has {sorted(known)}"
@@ -81,15 +81,19 @@ class RigidBody(Articulated):
         path: str | os.PathLike[str],
         *,
         package_roots: Sequence[str | os.PathLike[str]] = (),
+        ignore: Collection[str] = (),
         floating: bool = False,
         inertia: Literal["file", "pybullet"] = "file",
         actuated: Iterable[str] | None = None,
         gravity: float = GRAVITY,
         smoothing: float = SMOOTHING,
     ) -> Self:
-        """The robot of a URDF file; see `from_description`."""
+        """The robot of a URDF file; see `from_description`.
+
+        `ignore` names what of it to leave out, see `physics.rigid_body.urdf.read`.
+        """
         return cls.from_description(
-            urdf.read(path, package_roots=package_roots),
+            urdf.read(path, package_roots=package_roots, ignore=ignore),
             floating=floating,
             inertia=inertia,
             actuated=actuated,
@@ -146,7 +150,7 @@ class RigidBody(Articulated):
             description=description,
             floating=floating,
             inputs=inputs,
-            constants=_constants(description, floating, inputs),
+            constants=constants.of(description, floating=floating, inputs=inputs),
             gravity=gravity,
             smoothing=smoothing,
         )._with_what_matters()
@@ -162,79 +166,13 @@ class RigidBody(Articulated):
         q, v = signals.base() if self.floating else ((), ())
         return (*q, *map(signals.coordinate, self.joints), *v, *map(signals.rate, self.joints))
 
-    def with_payload(self, link: str, mass: float, at: Sequence[float] = (0.0, 0.0, 0.0)) -> Self:
-        """A copy with a point mass [kg] at a place of a link's frame [m]."""
-        fitted = payload.as_fitted(self.description.link(link), self.parameters)
-        heavier = payload.loaded(fitted, mass, at)
-        links = tuple(heavier if old.name == link else old for old in self.description.links)
-        return self._redescribed(link, dataclasses.replace(self.description, links=links))
-
-    def with_joint(
-        self,
-        name: str,
-        *,
-        damping: float | None = None,
-        friction: float | None = None,
-        armature: float | None = None,
-    ) -> Self:
-        """A copy with other constants of a joint, of those that were 0 as well."""
-        if name not in [joint.name for joint in self.joints]:
-            raise ValueError(f"name must be one of {[j.name for j in self.joints]}, got {name!r}")
-        given = {"damping": damping, "friction": friction, "armature": armature}
-        changes = {k: as_number(k, value) for k, value in given.items() if value is not None}
-        if wrong := [k for k, value in changes.items() if not 0 <= value < math.inf]:
-            raise ValueError(f"{wrong[0]} must be ≥ 0 and finite, got {changes[wrong[0]]!r}")
-        now = self.parameters
-        for kind in constants.JOINT:
-            if f"{name}.{kind}" in now:
-                changes.setdefault(kind, float(now[f"{name}.{kind}"]))
-        joints = tuple(
-            dataclasses.replace(old, **changes) if old.name == name else old
-            for old in self.description.joints
-        )
-        return self._redescribed(name, dataclasses.replace(self.description, joints=joints))
-
-    def _redescribed(self, owner: str, description: Description) -> Self:
-        """A copy in which the constants of one link or joint are those of a new description."""
-        old = dict(self.constants)
-        new = _constants(description, self.floating, self.inputs)
-        kept = tuple(
-            (name, value if name.rpartition(".")[0] == owner else old.get(name, value))
-            for name, value in new
-        )
-        changed = dataclasses.replace(self, description=description, constants=kept)
-        return changed._with_what_matters()
-
-    def _with_what_matters(self) -> Self:
-        """A copy without the constants that the motion does not depend on."""
-        names = tuple(name for name, _ in self.constants)
-        p, u = ca.SX.sym("p", len(names)), ca.SX.sym("u", self.nu)
-        q, v, a = self._symbols("v", "a")
-        values = self.namespace(names, p)
-        tau = self._force(q, v, a, values, friction=True) - self.input_map(q, values) @ u
-        matters = ca.which_depends(tau, p, 1, False)
-        kept = tuple(pair for pair, yes in zip(self.constants, matters, strict=True) if yes)
-        return dataclasses.replace(self, constants=kept)
-
-    def _why_none(self, name: str) -> str | None:
-        return constants.why_none(self.description, name, floating=self.floating)
-
-    def check_declared(self, names: Iterable[str]) -> tuple[str, ...]:
-        """The names as a tuple; ValueError where one is unknown, which says why."""
-        names = tuple(names)
-        known = self.parameters
-        for name in names:
-            if name not in known and (why := self._why_none(name)):
-                raise ValueError(f"{type(self).__name__} has no parameter {name!r}: {why}")
-        return super().check_declared(names)
-
     def input_map(self, q: ca.SX, p: SimpleNamespace) -> ca.SX:
         first = self.nv - len(self.joints)
         rows = {signals.motor(joint).name: first + i for i, joint in enumerate(self.joints)}
         names = {signals.motor(joint).name: joint.name for joint in self.joints}
-        B = ca.SX(self.nv, self.nu)
+        B = type(q)(self.nv, self.nu)
         for column, signal in enumerate(self.inputs):
-            B[rows[signal.name], column] = vars(p)[f"{names[signal.name]}.gear"]
+            B[rows[signal.name], column] = vars(p).get(f"{names[signal.name]}.gear", 1.0)
         return B
 
     @cached_property
@@ -266,12 +204,67 @@ class RigidBody(Articulated):
             smoothing=p.smoothing,
         )
 
+    def with_payload(self, link: str, mass: float, at: Sequence[float] = (0.0, 0.0, 0.0)) -> Self:
+        """A copy with a point mass [kg] at a place of a link's frame [m]."""
+        fitted = payload.as_fitted(self.description.link(link), self.parameters)
+        heavier = payload.loaded(fitted, mass, at)
+        links = tuple(heavier if old.name == link else old for old in self.description.links)
+        return self._redescribed(link, dataclasses.replace(self.description, links=links))
 
-def _constants(
-    description: Description, floating: bool, inputs: tuple[Signal, ...]
-) -> tuple[constants.Named, ...]:
-    """All that links and joints have, with the gears of these inputs."""
-    names = {signal.name for signal in inputs}
-    joints = (joint for joint in description.joints if joint.moves)
-    driven = {joint.name for joint in joints if signals.motor(joint).name in names}
-    return constants.of(description, floating=floating, driven=driven)
+    def with_joint(
+        self,
+        name: str,
+        *,
+        damping: float | None = None,
+        friction: float | None = None,
+        armature: float | None = None,
+    ) -> Self:
+        """A copy with other constants of a joint, of those that were 0 as well."""
+        if name not in [joint.name for joint in self.joints]:
+            raise ValueError(f"name must be one of {[j.name for j in self.joints]}, got {name!r}")
+        given = {"damping": damping, "friction": friction, "armature": armature}
+        changes = {k: as_number(k, value) for k, value in given.items() if value is not None}
+        if wrong := [k for k, value in changes.items() if not 0 <= value < math.inf]:
+            raise ValueError(f"{wrong[0]} must be ≥ 0 and finite, got {changes[wrong[0]]!r}")
+        values = self.parameters
+        joints = tuple(
+            dataclasses.replace(payload.joint_as_fitted(old, values), **changes)
+            if old.name == name
+            else old
+            for old in self.description.joints
+        )
+        return self._redescribed(name, dataclasses.replace(self.description, joints=joints))
+
+    def check_declared(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The names as a tuple; ValueError where one is unknown, which says why."""
+        names = tuple(names)
+        known = self.parameters
+        for name in names:
+            if name not in known and (why := self._why_none(name)):
+                raise ValueError(f"{type(self).__name__} has no parameter {name!r}: {why}")
+        return super().check_declared(names)
+
+    def _redescribed(self, owner: str, description: Description) -> Self:
+        """A copy in which the constants of one link or joint are those of a new description."""
+        old = dict(self.constants)
+        new = constants.of(description, floating=self.floating, inputs=self.inputs)
+        kept = tuple(
+            (name, value if name.rpartition(".")[0] == owner else old.get(name, value))
+            for name, value in new
+        )
+        changed = dataclasses.replace(self, description=description, constants=kept)
+        return changed._with_what_matters()
+
+    def _with_what_matters(self) -> Self:
+        """A copy without the constants that the motion does not depend on."""
+        names = tuple(name for name, _ in self.constants)
+        p, u = ca.SX.sym("p", len(names)), ca.SX.sym("u", self.nu)
+        q, v, a = self._symbols("v", "a")
+        values = self.namespace(names, p)
+        tau = self._force(q, v, a, values, friction=True) - self.input_map(q, values) @ u
+        matters = ca.which_depends(tau, p, 1, False)
+        kept = tuple(pair for pair, yes in zip(self.constants, matters, strict=True) if yes)
+        return dataclasses.replace(self, constants=kept)
+
+    def _why_none(self, name: str) -> str | None:
+        return constants.why_none(self.description, name, floating=self.floating)

@@ -41,15 +41,27 @@ def of_acados() -> SimpleNamespace:
     return SimpleNamespace(name="cart", x=x, u=u, p=p, f_expl_expr=xdot)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_code_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def run(page: str, known: dict, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
+    """The names of a page after its blocks have run in a folder."""
+    monkeypatch.chdir(folder)
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)
     scope = vars(module)
-    scope |= {"dompc_model": of_dompc(), "acados_model": of_acados()}
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
-        exec(compile(block, page.name, "exec"), scope)
+    scope |= known
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(compile(block, page, "exec"), scope)
+    return scope
+
+
+def test_robots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scope = run("robots.md", {}, tmp_path, monkeypatch)
+    assert scope["step"].size1_out(0) == 14
+
+
+def test_bring_your_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"dompc_model": of_dompc(), "acados_model": of_acados()}
+    scope = run("bring_your_model.md", known, tmp_path, monkeypatch)
     assert isinstance(scope["system"], physics.System)
     tank = scope["tank"]
     assert tank.parameters == {"area": 2.0}

@@ -173,7 +173,7 @@ def test_systems_that_no_plant_builds_are_refused():
     with pytest.raises(ValueError, match="input_delay"):
         envs.OdePlant(InputDelay(system=Pendulum(), steps=1), dt=0.04)
     with pytest.raises(ValueError, match="engine"):
-        envs.make(Pendulum(), engine="mujoco", dt=0.04)
+        envs.make(Pendulum(), engine="drake", dt=0.04)
 
 
 @pytest.mark.parametrize("system", SYSTEMS[:3], ids=lambda system: type(system).__name__)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hybridmodel.envs import urdf
-from hybridmodel.envs.bullet import Body, BulletPlant
+from hybridmodel.envs.bullet import urdf
+from hybridmodel.envs.bullet.plant import Body, BulletPlant
 from physics import DoublePendulum
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from hybridmodel.envs import urdf
-from hybridmodel.envs.bullet import Body, BulletPlant
+from hybridmodel.envs.bullet import urdf
+from hybridmodel.envs.bullet.plant import Body, BulletPlant
 from physics import CartPole
 
 

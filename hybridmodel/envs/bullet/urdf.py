@@ -1,7 +1,8 @@
 """Robot descriptions as text, every number with 17 significant digits.
 
-Links have mass properties and pictures, and no collision shapes. Inertia tensors are isotropic:
-in the plane only one entry acts, and PyBullet zeroes a tensor that breaks the triangle inequality.
+Links have mass properties and pictures, and no collision shapes. One number for an inertia is an
+isotropic tensor: in the plane only one entry acts, and PyBullet zeroes a tensor that breaks the
+triangle inequality.
 """
 
 from __future__ import annotations
@@ -28,15 +29,20 @@ def link(
     *,
     mass: float = 0.0,
     center: Vector = (0, 0, 0),
-    inertia: float = 0.0,
+    inertia: float | Vector = 0.0,
+    axes: Vector = (0, 0, 0),
     visuals: Iterable[str] = (),
 ) -> str:
-    """A body with its centre of mass [m] in the link frame, mass [kg], inertia there [kg·m²]."""
-    i = _number(inertia)
+    """A body with its centre of mass [m] in the link frame, mass [kg], inertia there [kg·m²].
+
+    Three moments are about principal axes, turned by roll, pitch and yaw `axes` [rad].
+    """
+    moments = inertia if isinstance(inertia, tuple) else (inertia,) * 3
+    x, y, z = map(_number, moments)
     return (
-        f'<link name="{name}"><inertial><origin xyz="{_vector(center)}"/>'
+        f'<link name="{name}"><inertial><origin xyz="{_vector(center)}" rpy="{_vector(axes)}"/>'
         f'<mass value="{_number(mass)}"/>'
-        f'<inertia ixx="{i}" iyy="{i}" izz="{i}" ixy="0" ixz="0" iyz="0"/></inertial>'
+        f'<inertia ixx="{x}" iyy="{y}" izz="{z}" ixy="0" ixz="0" iyz="0"/></inertial>'
         f"{''.join(visuals)}</link>"
     )
 

@@ -1,0 +1,162 @@
+"""Robots in PyBullet."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hybridmodel.envs.bullet import source
+from hybridmodel.envs.bullet.plant import Body, BulletPlant
+from hybridmodel.envs.bullet.quiet import pybullet
+from hybridmodel.envs.effects import RobotEffects
+from physics import RigidBody
+from physics.rigid_body import constants
+from physics.rigid_body.description import Description, Joint
+from physics.rigid_body.payload import as_fitted
+
+_TABLE = 0.05  # half the thickness of a table over the reach
+_FRAME = 0.62  # half of what a picture shows over the reach
+
+
+class BulletRobot(BulletPlant):
+    """`physics.RigidBody`, on a fixed or a floating base.
+
+    The engine is given the robot's own URDF file with the System's masses, inertias and places
+    of joints written into it to 17 digits; `settings.inertia` "file" and "shapes" load the file
+    as it is, unless hidden effects or edits have changed the description. A robot that comes
+    from no URDF file is written whole, drawn as bars. Joints are found by name.
+
+    A table (`RobotEffects.table`) is a static box before a fixed robot, from 0.3 to 1.1 of its
+    reach along x, and under a floating one; all links collide with it, inelastically, and with
+    nothing else.
+
+    Raises ValueError where a joint has an armature, which the engine has no room for.
+    """
+
+    builds = RigidBody
+    engine_step = 5e-4
+
+    def _describe(self, system: Any) -> Body:
+        true = as_true(system)
+        settings = self.engine_settings
+        if settings.inertia == "system" and system.floating:
+            true = source.lumped_root(true)
+        heavy = [joint.name for joint in true.joints if joint.moves and joint.armature > 0]
+        if heavy:
+            raise ValueError(f"system: PyBullet has no armature, and joint {heavy[0]!r} has one")
+        touches = self._table() is not None or settings.self_collision
+        urdf: str | Path
+        if settings.inertia == "system" or not source.is_own_file(true):
+            shapes = touches or settings.inertia == "shapes"
+            urdf = source.text(true, visuals=self.render_mode is not None, shapes=shapes)
+        else:
+            urdf = Path(true.source)
+        moving = [joint for joint in true.joints if joint.moves]
+        still = None if system.floating else true.root
+        size, center = extent(true)
+        return Body(
+            urdf=urdf,
+            damping=tuple(joint.damping for joint in moving),
+            friction=tuple(joint.friction for joint in moving),
+            gravity=float(system.gravity),
+            joints=tuple(joint.name for joint in moving),
+            floating=system.floating,
+            inertias={
+                link.name: np.array(link.inertia)
+                for link in true.links
+                if link.mass > 0 and link.name != still
+            },
+            reach=(_FRAME * size, _FRAME * size),
+            center=center,
+            direction=(0.6, -1.0, 0.35),
+        )
+
+    def _furnish(self) -> None:
+        table = self._table()
+        if table is None:
+            return
+        size, client = self._shape.reach[0] / _FRAME, self._client
+        thick = _TABLE * size
+        half, x = (0.4 * size, 0.5 * size, thick), 0.7 * size
+        if self._shape.floating:
+            half, x = (5 * size, 5 * size, thick), 0.0
+        shape = pybullet.createCollisionShape(
+            pybullet.GEOM_BOX, halfExtents=half, physicsClientId=client
+        )
+        picture = -1
+        if self.render_mode is not None:
+            picture = pybullet.createVisualShape(
+                pybullet.GEOM_BOX,
+                halfExtents=half,
+                rgbaColor=(0.80, 0.72, 0.60, 1),
+                physicsClientId=client,
+            )
+        box = pybullet.createMultiBody(
+            0, shape, picture, basePosition=(x, 0, table.table - thick), physicsClientId=client
+        )
+        friction = math.sqrt(table.table_friction)  # the engine multiplies what two bodies have
+        body = self._tree.body
+        for which, link in [(box, -1), *((body, link) for link in self._tree.links.values())]:
+            pybullet.changeDynamics(
+                which,
+                link,
+                lateralFriction=friction,
+                restitution=0.0,  # with short steps the engine loses any other
+                physicsClientId=client,
+            )
+
+    def _table(self) -> Any:
+        hidden = self.hidden
+        return hidden if isinstance(hidden, RobotEffects) and hidden.table is not None else None
+
+    def _collides(self) -> bool:
+        return super()._collides() or self._table() is not None
+
+
+def as_true(system: RigidBody) -> Description:
+    """The description with the values that the system's constants have."""
+    values = system.parameters
+
+    def joint(old: Joint) -> Joint:
+        kinds = {kind: values.get(f"{old.name}.{kind}") for kind in constants.JOINT}
+        return dataclasses.replace(old, **{k: float(v) for k, v in kinds.items() if v is not None})
+
+    description = system.description
+    links = tuple(as_fitted(link, values) for link in description.links)
+    return dataclasses.replace(
+        description, links=links, joints=tuple(map(joint, description.joints))
+    )
+
+
+def extent(description: Description) -> tuple[float, tuple[float, float, float]]:
+    """Longest way from the root to a link [m], and the middle of the robot at q = 0."""
+    poses = {description.root: (np.eye(3), np.zeros(3), 0.0)}
+    pending = list(description.joints)
+    while pending:
+        for joint in [joint for joint in pending if joint.parent in poses]:
+            turn, place, length = poses[joint.parent]
+            step = np.array(joint.origin.position)
+            slide = 0.0
+            if joint.kind == "prismatic":
+                ends = [abs(end) for end in (joint.low, joint.high) if math.isfinite(end)]
+                slide = max(ends, default=0.0)
+            own = turn @ np.array(joint.origin.rotation)
+            length += float(np.linalg.norm(step)) + slide
+            poses[joint.child] = (own, place + turn @ step, length)
+            pending.remove(joint)
+    places = [
+        poses[link.name][1] + poses[link.name][0] @ np.array(link.center)
+        for link in description.links
+    ]
+    # a last link has no further joint to show its length; its centre of mass lies half way
+    tips = [
+        poses[link.name][2] + 2 * math.hypot(*link.center)
+        for link in description.links
+        if link.name != description.root
+    ]
+    x, y, z = ((np.max(places, axis=0) + np.min(places, axis=0)) / 2).tolist()
+    return max([*tips, 0.1]), (x, y, z)

@@ -1,0 +1,175 @@
+"""Hidden effects of robots, quadrotors and cars, in closed forms that every plant can use."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import casadi as ca
+
+from hybridmodel.envs.hidden import HiddenEffects
+from hybridmodel.envs.payload import Laden, Vector
+from physics import DynamicBicycle, Quadrotor, System, quaternion
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobotEffects(HiddenEffects):
+    """What else a robot does not know.
+
+    payload       mass of a point fixed to a link [kg]
+    payload_at    its place in that link's frame [m]
+    payload_link  the link; "" is the last of the description
+    table         height of a table's top [m] that the robot's links touch, None is no table;
+                  no function of (x, u), so that it is there in PyBullet alone
+    table_friction     Coulomb's coefficient between the table and every link [–]; hits are
+                       inelastic
+    """
+
+    payload: float = 0.0
+    payload_at: Vector = (0.0, 0.0, 0.0)
+    payload_link: str = ""
+    table: float | None = None
+    table_friction: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_payload(self)
+        _require_amount("table_friction", self.table_friction)
+        if self.table is not None and not math.isfinite(self.table):
+            raise ValueError(f"table must be a height in metres or None, got {self.table!r}")
+
+    @property
+    def engine_only(self) -> tuple[str, ...]:
+        return () if self.table is None else ("table",)
+
+    def check(self, system: System) -> None:
+        super().check(system)
+        if (self.payload or self.table is not None) and not hasattr(system, "with_payload"):
+            name = "payload" if self.payload else "table"
+            raise ValueError(f"{name} is for a RigidBody, got {type(system).__name__}")
+
+    def true_system(self, system: System) -> System:
+        true: Any = super().true_system(system)
+        if not self.payload:
+            return true
+        link = self.payload_link or true.description.links[-1].name
+        return true.with_payload(link, self.payload, self.payload_at)
+
+    def beyond_system(self) -> Self:
+        return dataclasses.replace(super().beyond_system(), payload=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AerialEffects(HiddenEffects):
+    """What else a quadrotor does not know.
+
+        F = −R diag(D) Rᵀ v − c |v| v + (γ(z) − 1) T,    γ = 1 / (1 − (r / 4z)²)
+
+    payload         mass of a point fixed to the body [kg]
+    payload_at      its place in the body frame [m]
+    linear_drag     D of the body's axes [N·s/m]
+    quadratic_drag  c [N·s²/m²]
+    ground_effect   r radius of a rotor [m] above a ground at z = 0, 0 is none; z the height of
+                    the body's origin, taken as r/2 below that. T thrust [N] (Cheeseman,
+                    Bennett, The effect of the ground on a helicopter rotor in forward flight, 1955)
+
+    There is no air below the ground, and no ground to hit.
+    """
+
+    payload: float = 0.0
+    payload_at: Vector = (0.0, 0.0, 0.0)
+    linear_drag: Vector = (0.0, 0.0, 0.0)
+    quadratic_drag: float = 0.0
+    ground_effect: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_payload(self)
+        drag = tuple(map(float, self.linear_drag))
+        object.__setattr__(self, "linear_drag", drag)
+        if len(drag) != 3 or not all(0 <= value < math.inf for value in drag):
+            raise ValueError(f"linear_drag must be three numbers ≥ 0, got {self.linear_drag!r}")
+        for name in ("quadratic_drag", "ground_effect"):
+            _require_amount(name, getattr(self, name))
+
+    def check(self, system: System) -> None:
+        super().check(system)
+        names = ("payload", "quadratic_drag", "ground_effect")
+        used = [name for name in names if getattr(self, name)]
+        used += ["linear_drag"] if any(self.linear_drag) else []
+        if used and not isinstance(system, Quadrotor | Laden):
+            raise ValueError(f"{used[0]} is for a Quadrotor, got {type(system).__name__}")
+
+    def true_system(self, system: System) -> System:
+        true: Any = super().true_system(system)
+        if not self.payload:
+            return true
+        return Laden(system=true, payload=self.payload, at=self.payload_at)
+
+    def beyond_system(self) -> Self:
+        return dataclasses.replace(super().beyond_system(), payload=0.0)
+
+    def force(self, system: Any, x: ca.SX, u: ca.SX) -> ca.SX:
+        force = super().force(system, x, u)
+        if not (any(self.linear_drag) or self.quadratic_drag or self.ground_effect):
+            return force
+        q, v = x[:7], x[7:10]
+        R = quaternion.rotation_matrix(q[3:])
+        air = -R @ (ca.DM(self.linear_drag) * (R.T @ v))
+        if self.quadratic_drag:
+            # the root's slope at rest must be finite; 1e-12 m/s is no speed
+            air -= self.quadratic_drag * ca.sqrt(ca.sumsqr(v) + 1e-24) * v
+        if self.ground_effect:
+            r = self.ground_effect
+            height = ca.fmax(q[2], r / 2)
+            gain = 1 / (1 - (r / (4 * height)) ** 2)
+            thrust = system.input_map(q, system.namespace())[:3, :] @ u
+            air += (gain - 1) * thrust
+        return force + ca.vertcat(air, 0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VehicleEffects(HiddenEffects):
+    """What else a car does not know.
+
+    tyre_friction  the road's grip over the nominal: scales the peak forces of both tyres [–]
+    """
+
+    tyre_friction: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.tyre_friction < math.inf:
+            raise ValueError(f"tyre_friction must be a number > 0, got {self.tyre_friction!r}")
+
+    def check(self, system: System) -> None:
+        super().check(system)
+        if self.tyre_friction != 1 and not isinstance(system, DynamicBicycle):
+            raise ValueError(f"tyre_friction is for a DynamicBicycle, got {type(system).__name__}")
+
+    def true_system(self, system: System) -> System:
+        true = super().true_system(system)
+        if self.tyre_friction == 1:
+            return true
+        peaks = ("front_peak", "rear_peak")
+        return true.with_parameters(
+            **{name: self.tyre_friction * true.parameters[name] for name in peaks}
+        )
+
+    def beyond_system(self) -> Self:
+        return dataclasses.replace(super().beyond_system(), tyre_friction=1.0)
+
+
+def _check_payload(effects: RobotEffects | AerialEffects) -> None:
+    _require_amount("payload", effects.payload)
+    at = tuple(map(float, effects.payload_at))
+    object.__setattr__(effects, "payload_at", at)
+    if len(at) != 3 or not all(map(math.isfinite, at)):
+        raise ValueError(f"payload_at must be three finite numbers, got {effects.payload_at!r}")
+
+
+def _require_amount(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be a finite number ≥ 0, got {value!r}")
