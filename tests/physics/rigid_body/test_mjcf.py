@@ -185,7 +185,10 @@ ARM = """
 
 
 @pytest.mark.parametrize("sequence", ["xyz", "XYZ", "zyx", "ZYX", "zXy", "xyx"])
-def test_a_tree_with_everything(sequence: str) -> None:
+def test_a_tree_with_everything(
+    sequence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo 4 logs a remark on settotalmass where it runs
     text = ARM.format(sequence=sequence)
     robot = mjcf.parse(text)
     check_against_mujoco(text, robot)
