@@ -43,6 +43,7 @@ from physics import (
     Pendulum,
     PlanarQuadrotor,
     Quadrotor,
+    RigidBody,
     Signal,
     System,
     Trivial,
@@ -50,6 +51,7 @@ from physics import (
     from_casadi,
 )
 from physics.integrators import Integrator, discrete, euler, rk4, semi_implicit_euler
+from physics.rigid_body import urdf
 from residuals import MLP
 
 ANGLE = (Signal("angle", "rad", angle=True), Signal("rate", "rad/s", rate_of="angle"))
@@ -117,6 +119,17 @@ def _tank() -> ca.Function:
     return ca.Function("tank", [x, u, p], [x + ca.vertcat(u - flow[0], flow[0] - flow[1])])
 
 
+ARM = """<robot name="arm">
+  <link name="base"><inertial><origin xyz="0.1 0 0"/><mass value="2"/>
+    <inertia ixx="0.02" iyy="0.03" izz="0.04" ixy="0.001" ixz="0" iyz="0"/></inertial></link>
+  <link name="rod"><inertial><origin xyz="0 0.05 -0.2"/><mass value="0.7"/>
+    <inertia ixx="0.01" iyy="0.012" izz="0.005" ixy="0" ixz="0.001" iyz="0"/></inertial></link>
+  <joint name="turn" type="continuous"><parent link="base"/><child link="rod"/>
+    <origin xyz="0.2 0 0.1" rpy="0.3 0 0"/><axis xyz="0 1 0"/>
+    <dynamics damping="0.05" friction="0.02"/>
+    <limit effort="4" velocity="10"/></joint>
+</robot>"""
+
 SYSTEMS: Mapping[str, System] = {
     "linear": Linear(
         A=((0.0, 1.0, 0.0), (-2.0, -0.1, 0.5), (0.0, 0.0, -1.0)),
@@ -137,6 +150,8 @@ SYSTEMS: Mapping[str, System] = {
     "lagged_quadrotor": InputLag(system=Quadrotor()),
     "planar_quadrotor": PlanarQuadrotor(),
     "floating": Trivial.like(Quadrotor()),
+    "robot": RigidBody.from_description(urdf.parse(ARM), smoothing=0.1),
+    "floating_robot": RigidBody.from_description(urdf.parse(ARM), floating=True, smoothing=0.1),
     "tanks": TwoTanks(),
     "kinematic_bicycle": KinematicBicycle(),
     "dynamic_bicycle": DynamicBicycle(),
