@@ -36,6 +36,7 @@ check: $(ALL)
 bench: $(ALL)
 	@$(BIN)/python -m benchmarks.spine --json benchmarks/results/spine.json
 	@$(BIN)/python -m benchmarks.bridges --json benchmarks/results/bridges.json
+	@$(BIN)/python -m benchmarks.physics --json benchmarks/results/physics.json
 
 venv: $(ALL)
 
