@@ -245,13 +245,18 @@ class RigidBody(Articulated):
         return super().check_declared(names)
 
     def _redescribed(self, owner: str, description: Description) -> Self:
-        """A copy in which the constants of one link or joint are those of a new description."""
+        """A copy in which the constants of one link or joint are those of a new description.
+
+        Gears stay, which no description has.
+        """
         old = dict(self.constants)
         new = constants.of(description, floating=self.floating, inputs=self.inputs)
-        kept = tuple(
-            (name, value if name.rpartition(".")[0] == owner else old.get(name, value))
-            for name, value in new
-        )
+
+        def fresh(name: str) -> bool:
+            place, _, kind = name.rpartition(".")
+            return place == owner and kind != "gear"
+
+        kept = tuple((name, value if fresh(name) else old.get(name, value)) for name, value in new)
         changed = dataclasses.replace(self, description=description, constants=kept)
         return changed._with_what_matters()
 

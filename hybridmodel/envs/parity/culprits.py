@@ -41,7 +41,7 @@ GRAVITY = Culprit(
 INVENTED = Culprit(
     name="invented inertials",
     sentence="links without <inertial> are loaded with 1 kg and 1 kg·m²: {links}",
-    remedy="write an <inertial> into the file, or p.changeDynamics(body, link, mass=0) for each",
+    remedy="write an <inertial> with mass 0 and an inertia of zeros into the file for each",
 )
 SHAPES = Culprit(
     name="inertia from shapes",

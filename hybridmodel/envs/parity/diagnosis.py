@@ -21,6 +21,7 @@ from hybridmodel.envs.parity.probes import PROBES, SHORT, Samples, rubs, sliding
 from hybridmodel.envs.parity.remedies import told
 from hybridmodel.envs.parity.report import Finding, Match
 from hybridmodel.envs.parity.setup import Setup
+from hybridmodel.envs.parity.steps import Stepping
 from hybridmodel.envs.parity.switches import Switch, engaged, switches
 from physics import Mechanical
 
@@ -50,7 +51,9 @@ def diagnose(
 ) -> Diagnosis:
     """Culprits of the plant `subject`, what stays unexplained, and what makes both agree."""
     names, bar = measure.rows(system), bars[0]
-    clean, found = subject.clean(system), switches(system, subject)
+    # a System of another type than the plant builds is compared with the plant's own
+    alike = system if type(system) is type(subject.system) else subject.system
+    clean, found = subject.clean(alike), switches(alike, subject)
     left = _clean_gap(system, clean, seed)
     threshold = min(bar, max(_LEAST * bar, _NOISE * float(left.max())))
     probes = {name: draw(system, subject.settings, seed) for name, draw in PROBES.items()}
@@ -66,25 +69,30 @@ def diagnose(
     totals: dict[str, float] = defaultdict(float)
     for switch, gap in named:
         totals[switch.culprit.probe] += float(gap.max())
+    modelled = modelled_accelerations(system, *probes["moving"])
     findings = []
     for switch, gap in named:
         progress(f"all but {switch.name}")
         others = engaged(clean, [other for other in on if other is not switch])
-        sentence, remedy = told(switch, system, subject)
+        sentence, remedy = told(switch, alike, subject)
         order = [int(i) for i in np.argsort(-gap) if gap[i] > threshold]
         finding = Finding(
             name=switch.name,
             sentence=sentence,
             remedy=remedy,
             alone=float(gap.max()),
-            without=float(against(system, others, probes["moving"]).max()),
+            without=float(_gap(modelled, others, probes["moving"]).max()),
             share=float(gap.max()) / totals[switch.culprit.probe],
             where=switch.culprit.probe,
             joints=tuple(names[i] for i in order),
         )
         findings.append(finding)
-    progress("engine steps")
-    stepping = steps.examine(system, clean, reference, bars[1])
+    stepping = Stepping([], subject.substeps, None, [])
+    if left.max() <= bar:  # what a step costs cannot be told from another difference
+        progress("engine steps")
+        if alike is not system:
+            reference = Reference.of(alike, clean.dt, reference.starts, reference.inputs)
+        stepping = steps.examine(alike, clean, reference, bars[1])
     findings += stepping.findings
     unexplained = [*_above(names, left, bar, "{}")]
     beyond = _beyond(engaged(clean, found), subject, probes["moving"])
@@ -93,22 +101,22 @@ def diagnose(
     agreed = None
     if findings:
         progress("a match")
-        agreed = match(system, subject, on, stepping, reference, bars=bars, seed=seed)
+        agreed = match(alike, subject, on, stepping, reference, bars=bars, seed=seed)
     return Diagnosis(tuple(findings), tuple(unexplained), float(left.max()), agreed)
-
-
-def against(system: Mechanical, setup: Setup, samples: Samples) -> np.ndarray:
-    """Largest relative gap of each row between a System and a plant."""
-    modelled = modelled_accelerations(system, *samples)
-    with closing(setup.plant()) as plant:
-        return measure.changes(modelled, measured_accelerations(plant, *samples))
 
 
 def _clean_gap(system: Mechanical, clean: Setup, seed: int) -> np.ndarray:
     """What is left between the System and the engine told to be it."""
+    samples = PROBES["moving"](system, clean.settings, seed)
     if rubs(system):
-        return against(system, clean.stepping(SHORT, 1), sliding(system, _STATES, seed))
-    return against(system, clean, PROBES["moving"](system, clean.settings, seed))
+        clean, samples = clean.stepping(SHORT, 1), sliding(system, _STATES, seed)
+    return _gap(modelled_accelerations(system, *samples), clean, samples)
+
+
+def _gap(modelled: np.ndarray, setup: Setup, samples: Samples) -> np.ndarray:
+    """Largest relative gap of each row between modelled accelerations and a plant's."""
+    with closing(setup.plant()) as plant:
+        return measure.changes(modelled, measured_accelerations(plant, *samples))
 
 
 def _alone(clean: Setup, beside: Sequence[Switch], switch: Switch, samples: Samples) -> np.ndarray:

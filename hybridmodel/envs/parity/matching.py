@@ -71,9 +71,9 @@ def _agreed(
         fields["inertia"] = "system"
     theirs, taken, kept = constants_of(subject.system), {}, {}
     for switch in named:
-        if switch.culprit is culprits.INVENTED or switch.culprit is culprits.ZEROED:
+        if switch.culprit is culprits.INVENTED:
             continue
-        if switch.settings:
+        if switch.settings and switch.culprit is not culprits.ZEROED:
             kept |= switch.ours
         else:
             taken |= {name: theirs[name] for name in switch.theirs}

@@ -177,7 +177,8 @@ class ParityReport:
                 f"    remove: {finding.remedy}",
             ]
         for name, gap in self.unexplained:
-            lines.append(f"unexplained: {name} differs by {gap:.2g} with all of the above removed")
+            above = " with all of the above removed" if self.findings else ""
+            lines.append(f"unexplained: {name} differs by {gap:.2g}{above}")
         if not lines:
             lines.append("nothing differs that is known to")
         return lines

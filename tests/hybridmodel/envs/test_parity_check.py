@@ -10,12 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hybridmodel import envs
 from hybridmodel.envs.bullet.robot import BulletRobot
 from hybridmodel.envs.bullet.settings import BulletSettings
 from hybridmodel.envs.parity import check_parity
-from hybridmodel.envs.parity.culprits import SWITCHED
-from physics import CartPole, DoublePendulum, Linear, Pendulum
 from physics.rigid_body.system import RigidBody
 
 ARM = """<robot name="arm">
@@ -52,24 +49,15 @@ def arm(tmp_path: Path):
     return make
 
 
-def check(system, own=None, *, substeps=16, dt=1 / 240, count=50, **settings):
+def check(system, own=None, *, substeps=12, dt=1 / 120, count=30, **settings):
     own = system if own is None else own
     settings = BulletSettings(**settings)
     with closing(BulletRobot(own, dt=dt, substeps=substeps, settings=settings)) as plant:
-        return check_parity(system, plant, count=count, rollouts=2)
+        return check_parity(system, plant, count=count, rollouts=1)
 
 
 def agrees(match):
     return match is not None and match.holds and match.accelerations < 1e-6
-
-
-@pytest.mark.parametrize("system", [CartPole(), DoublePendulum()], ids=["cartpole", "double"])
-def test_plants_as_this_project_sets_them_hold(system):
-    with closing(envs.make(system, dt=0.04)) as plant:
-        found = check_parity(system, plant, count=200)
-    assert found.holds and not found.findings and not found.unexplained
-    assert found.accelerations < 1e-9 and found.clean < 1e-9
-    assert found.match is None
 
 
 SETTINGS = {
@@ -88,7 +76,8 @@ SETTINGS = {
 def test_a_setting_alone_is_named_alone_and_matched(arm, name):
     found = check(arm(), **SETTINGS[name])
     assert found.names == (name,)
-    assert not found.holds and not found.unexplained
+    assert not found.holds
+    assert not found.unexplained
     assert agrees(found.match)
     assert found.findings[0].share == 1.0
 
@@ -96,7 +85,8 @@ def test_a_setting_alone_is_named_alone_and_matched(arm, name):
 def test_zeroed_inertias_are_named_with_their_links_or_read_alike(arm, tmp_path):
     found = check(arm(xx=0.05), inertia="file")
     assert found.names == ("inertia zeroed",)
-    assert "lower" in found.findings[0].sentence and "upper" not in found.findings[0].sentence
+    assert "lower" in found.findings[0].sentence
+    assert "upper" not in found.findings[0].sentence
     assert agrees(found.match)
     alike = RigidBody.from_urdf(tmp_path / "arm.urdf", inertia="pybullet", smoothing=1e-3)
     own = RigidBody.from_urdf(tmp_path / "arm.urdf", smoothing=1e-3)
@@ -113,9 +103,11 @@ def test_inertials_that_the_engine_invents_are_named(arm):
 def test_dry_friction_that_either_lacks_is_named(arm):
     rough = arm(friction=0.3)
     ignored = check(rough, dry_friction="none")
-    assert ignored.names == ("dry friction",) and agrees(ignored.match)
+    assert ignored.names == ("dry friction",)
+    assert agrees(ignored.match)
     unknown = check(rough.with_joint("shoulder", friction=0.0), rough)
-    assert unknown.names == ("dry friction",) and agrees(unknown.match)
+    assert unknown.names == ("dry friction",)
+    assert agrees(unknown.match)
     assert "shoulder" in unknown.findings[0].sentence
     both = check(rough)
     assert both.holds
@@ -134,16 +126,10 @@ def test_constants_are_named_by_parameter(arm):
         found = check(system.with_parameters(**{name: value}), system)
         assert found.names == (name,)
         assert agrees(found.match)
+        assert found.match is not None
         assert float(found.match.system.parameters[name]) == pytest.approx(value / factor)
     found = check(system, system.with_parameters(**{"upper.spread_xx": 0.3}))
     assert found.names == ("upper.inertia",)
-
-
-def test_parameters_of_other_systems_are_named():
-    with closing(envs.make(Pendulum(mass=1.2, gravity=9.0), dt=0.02)) as plant:
-        found = check_parity(Pendulum(), plant, count=50)
-    assert set(found.names) == {"mass", "gravity"}
-    assert agrees(found.match)
 
 
 def test_what_masks_another_is_no_excuse(arm):
@@ -166,7 +152,8 @@ def test_engine_defaults_are_all_named_and_matched(arm):
     assert agrees(found.match)
     told = str(found)
     for finding in found.findings:
-        assert finding.sentence in told and finding.remedy in told
+        assert finding.sentence in told
+        assert finding.remedy in told
     assert "p.setGravity(0, 0, -9.81)" in told
 
 
@@ -181,9 +168,12 @@ def test_explicit_damping_is_told_from_a_coarse_step(arm):
     loose = arm()
     stiff = loose.with_joint("elbow", damping=40.0)
     found = check(stiff, substeps=4)
-    assert found.names == ("explicit joint damping",) and agrees(found.match)
+    assert found.names == ("explicit joint damping",)
+    assert agrees(found.match)
     coarse = check(loose, substeps=1, dt=0.03)
-    assert coarse.names == ("substeps",) and agrees(coarse.match)
+    assert coarse.names == ("substeps",)
+    assert agrees(coarse.match)
+    assert coarse.match is not None
     assert coarse.match.substeps > 1
     assert check(loose, substeps=coarse.match.substeps, dt=0.03).holds
 
@@ -204,69 +194,12 @@ def test_a_floating_robot(arm, tmp_path):
     assert set(found.names) == {"linear damping", "gravity"}
 
 
-def test_hidden_effects_are_named():
-    system = Pendulum()
-    hidden = envs.HiddenEffects(viscous=(0.1,))
-    with closing(envs.make(system, dt=0.02, hidden=hidden)) as plant:
-        found = check_parity(system, plant, count=50)
-    assert found.names == ("hidden effects",) and agrees(found.match)
-
-
-def test_an_unknown_difference_is_left_unexplained():
-    with closing(envs.OdePlant(Pendulum(mass=1.1), dt=0.02)) as plant:
-        found = check_parity(Pendulum(), plant, count=50)
-    assert not found.holds and not found.findings
-    ((name, size),) = found.unexplained
-    assert name == "angle" and size == found.accelerations
-
-
-class Crooked(CartPole):
-    """What its plant does not build, in a term that no parameter has."""
-
-    def bias(self, q, v, p):
-        return super().bias(q, v, p) + 0.01 * v**3
-
-
-def test_what_is_left_of_a_pybullet_plant_is_unexplained(monkeypatch):
-    monkeypatch.setattr(envs.BulletCartPole, "builds", Crooked)
-    with closing(envs.BulletCartPole(Crooked(), dt=0.02)) as plant:
-        found = check_parity(Crooked(), plant, count=50)
-    assert not found.findings and not found.holds
-    rows = {name for name, _ in found.unexplained}
-    assert {"position", "angle"} <= rows
-
-
 def test_figures_are_data(arm):
     found = check(arm(), gravity=0.0, count=20)
     data = json.loads(json.dumps(found.as_dict()))
-    assert data["findings"][0]["name"] == "gravity" and data["holds"] is False
+    assert data["findings"][0]["name"] == "gravity"
+    assert data["holds"] is False
     assert [joint["name"] for joint in data["joints"]] == ["shoulder", "elbow"]
     assert data["match"]["settings"]["gravity"] is None
     worst = found.joints[int(np.argmax([j.acceleration for j in found.joints]))]
     assert worst.acceleration == found.accelerations
-
-
-def test_the_table_has_each_name_once():
-    names = [culprit.name for culprit in SWITCHED]
-    assert len(set(names)) == len(names)
-    known = {field.name for field in dataclasses.fields(BulletSettings)}
-    switched = {name for culprit in SWITCHED for name in culprit.settings}
-    assert switched == known  # no choice of the engine is left without a culprit
-
-
-@pytest.mark.parametrize(
-    ("system", "options", "told"),
-    [
-        (DoublePendulum(), {}, "system and environment must have the same states"),
-        (Linear(), {}, "system must be a physics.Mechanical"),
-        (CartPole(), {"count": 0}, "count must be an integer ≥ 1"),
-        (CartPole(), {"rollouts": 0.5}, "rollouts must be an integer ≥ 1"),
-        (CartPole(), {"rollout_bar": 0.0}, "rollout_bar must be a finite number > 0"),
-    ],
-)
-def test_bad_arguments_are_refused(system, options, told):
-    with closing(envs.make(CartPole(), dt=0.04)) as plant:
-        with pytest.raises(ValueError, match=told):
-            check_parity(system, plant, **options)
-    with pytest.raises(ValueError, match="environment must be an Environment"):
-        check_parity(CartPole(), None)  # type: ignore[arg-type]

@@ -243,3 +243,10 @@ def test_robots_are_values(kuka: RigidBody) -> None:
     assert hash(RigidBody.from_urdf(KUKA)) == hash(kuka)
     read: Description = urdf.read(KUKA)
     assert read == kuka.description
+
+
+def test_a_gear_outlives_other_constants_of_its_joint() -> None:
+    geared = RigidBody.from_urdf(KUKA).with_parameters(**{"lbr_iiwa_joint_1.gear": 1.5})
+    rubbing = geared.with_joint("lbr_iiwa_joint_1", friction=0.4)
+    assert rubbing.parameters["lbr_iiwa_joint_1.gear"] == 1.5
+    assert geared.with_payload("lbr_iiwa_link_7", 1.0).parameters["lbr_iiwa_joint_1.gear"] == 1.5
