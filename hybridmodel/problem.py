@@ -135,12 +135,47 @@ class OptimalControlProblem:
         self, x0: np.ndarray, u: np.ndarray, parameters: np.ndarray | None = None
     ) -> tuple[float, np.ndarray, float]:
         """Cost, states (H+1, nx) and violation of one input sequence (H, nu)."""
-        pi = torch.tensor(self.problem_parameters(parameters))
+        pi, model = self.problem_parameters(parameters), self.model
+        if self._single is not None:
+            p = model.physical().detach().cpu().numpy()
+            cost, x, violation = self._single(x0, np.asarray(u).T, pi.T, p, model.weights())
+            return float(cost), x.full().T, float(violation)
         with torch.no_grad():
-            cost, x, violation = self.objective(
-                torch.tensor(x0, dtype=pi.dtype), torch.tensor(u, dtype=pi.dtype), pi
-            )
+            arguments = (torch.tensor(v, dtype=torch.float64) for v in (x0, u, pi))
+            cost, x, violation = self.objective(*arguments)
         return float(cost), x.numpy(), float(violation)
+
+    @cached_property
+    def _single(self) -> ca.Function | None:
+        """(x0, U, π, p, w) ↦ cost, states, violation in CasADi, which is faster than torch for one
+        rollout; None where the network has no CasADi form."""
+        model, system, H = self.model, self.model.system, self.horizon
+        try:
+            step = model.step_function(weights="parameters")
+        except ValueError:
+            return None
+        x0, U = ca.MX.sym("x0", system.nx), ca.MX.sym("U", system.nu, H)
+        pi = ca.MX.sym("pi", self.n_parameters, H + 1)
+        p, w = ca.MX.sym("p", step.size1_in(2)), ca.MX.sym("w", len(model.weights()))
+        weights = [ca.repmat(w, 1, H)] if model.residual is not None else []
+        ahead, end = pi[:, :-1], pi[:, -1]
+        after = step.mapaccum(H)(x0, U, ca.repmat(p, 1, H), ahead[: system.nd, :], *weights)
+        x = ca.horzcat(x0, after)
+        before, last = x[:, :-1], x[:, -1]
+        stage = self.stage.map(H)(before, U, ca.DM(np.arange(H)[None, :]), ahead)
+        gamma = ca.DM(self.discount ** np.arange(H))
+        cost = stage @ gamma + self.discount**H * self.terminal(last, end)
+        low, high = (ca.repmat(ca.DM(b), 1, H) for b in (self.state_low, self.state_high))
+        overstepped = (
+            ca.fmax(low - after, 0),
+            ca.fmax(after - high, 0),
+            ca.fmax(self.path_g.map(H)(before, U, ahead), 0),
+            ca.fabs(self.path_h.map(H)(before, U, ahead)),
+            ca.fmax(self.end_g(last, end), 0),
+            ca.fabs(self.end_h(last, end)),
+        )
+        violation = ca.sum1(ca.veccat(*overstepped))
+        return ca.Function("single", [x0, U, pi, p, w], [cost, x, violation])
 
     @cached_property
     def _torch(self):
