@@ -2,14 +2,17 @@
 
     python -m benchmarks.physics [--quick] [--only PART,…] --json FILE
 
-Parts: robots (inverse dynamics against PyBullet and Pinocchio; also writes the table of
-docs/robots.md), kuka (graph sizes, time to build), files (jointless and damaged ones), parity
-(forward dynamics, diagnoses of drawn mismatches), tracking (the demos kuka and quadrotor).
+Parts: robots (inverse dynamics against PyBullet and Pinocchio; also writes the table and the
+diagnosis of docs/robots.md), kuka (graph sizes, time to build), files (jointless and damaged
+ones), parity (forward dynamics, diagnoses of drawn mismatches), tracking (the demos kuka and
+quadrotor).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +20,7 @@ from pathlib import Path
 
 from benchmarks import parity, robots, tracking
 from benchmarks.figures import Row, publish
+from hybridmodel.cli import run
 from hybridmodel.files import write_atomically
 
 PAGE = Path(__file__).parents[1] / "docs" / "robots.md"
@@ -28,10 +32,20 @@ def of_robots(quick: bool) -> Iterable[Row]:
     print(table)
     if not quick:
         text = PAGE.read_text(encoding="utf-8")
-        block = f"<!-- robots -->\n{table}\n<!-- /robots -->"
-        text = re.sub("<!-- robots -->.*?<!-- /robots -->", lambda _: block, text, flags=re.S)
+        for name, content in {"robots": table, "parity": diagnosed()}.items():
+            block = f"<!-- {name} -->\n{content}\n<!-- /{name} -->"
+            pattern = f"<!-- {name} -->.*?<!-- /{name} -->"
+            text = re.sub(pattern, lambda _: block, text, flags=re.S)  # noqa: B023
         write_atomically(PAGE, text.encode())
     return robots.rows(found)
+
+
+def diagnosed() -> str:
+    """What `check-parity` says of the KUKA's file, as Markdown."""
+    with io.StringIO() as said, contextlib.redirect_stdout(said):
+        run(["check-parity", str(robots.DATA / "kuka_iiwa/model.urdf"), "--match"])
+        text = said.getvalue().rstrip()
+    return f"```text\n$ hybridmodel check-parity kuka_iiwa/model.urdf --match\n{text}\n```"
 
 
 PARTS: Mapping[str, Callable[[bool], Iterable[Row]]] = {

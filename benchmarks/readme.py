@@ -2,6 +2,7 @@
 
 python -m benchmarks.spine --json benchmarks/results/spine.json
 python -m benchmarks.bridges --json benchmarks/results/bridges.json
+python -m benchmarks.physics --json benchmarks/results/physics.json
 python -m benchmarks.readme [runs/spine/single]      without a run only the figures
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.robots import TEN
 from hybridmodel.cli.demo import results
 from hybridmodel.demo.record import read_summary
 from hybridmodel.files import write_atomically
@@ -50,6 +52,19 @@ def figures() -> str:
     return "\n\n".join(parts)
 
 
+def parity() -> str:
+    """The named robots of docs/robots.md, and what it says of one of them, less the figures."""
+    page = (ROOT / "docs" / "robots.md").read_text(encoding="utf-8")
+    table, diagnosis = (
+        re.findall(f"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", page, flags=re.S)[0]
+        for name in ("robots", "parity")
+    )
+    head, rows = table.splitlines()[:2], table.splitlines()[2:]
+    named = [row for row in rows if any(f"`{name}`" in row for name in TEN)]
+    told = [line for line in diagnosis.splitlines() if not line.startswith("    alone")]
+    return "\n".join([*head, *named, "", *told])
+
+
 def demo(run: Path) -> str:
     """The table that a demonstration prints."""
     summary = read_summary(run)
@@ -67,7 +82,7 @@ def demo(run: Path) -> str:
 def main(run: Path | None) -> None:
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
-    blocks = {"figures": figures()}
+    blocks = {"figures": figures(), "parity": parity()}
     if run is not None:
         write_picture(run, ROOT / "docs" / "cartpole.webp")
         blocks["demo"] = demo(run)
