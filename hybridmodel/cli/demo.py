@@ -15,9 +15,14 @@ from rich.table import Table
 
 from hybridmodel.cli import OK, WORSE
 
+_SWING_UP = (  # of summaries that do not say
+    {"name": "cost", "heading": "cost", "unit": "", "factor": 1.0},
+    {"name": "success", "heading": "holds", "unit": "", "factor": 1.0},
+)
+
 
 def demo(
-    task: Literal["cartpole", "pendulum", "double-pendulum"] = "cartpole",
+    task: Literal["cartpole", "pendulum", "double-pendulum", "quadrotor", "kuka"] = "cartpole",
     *,
     quick: bool = False,
     seeds: int = 1,
@@ -55,7 +60,7 @@ def demo(
     if seeds < 1 or workers < 1:
         raise ValueError(f"--seeds and --workers must be at least 1, got {seeds} and {workers}")
     console = Console()
-    chosen = TASKS[task].quick() if quick else TASKS[task]
+    chosen = TASKS[task]().quick() if quick else TASKS[task]()
     folder = out or Path("runs") / (task + ("-quick" if quick else ""))
     options = [
         ("--quick", quick),
@@ -88,9 +93,10 @@ def demo(
 
 
 def results(summary: Mapping[str, Any]) -> Table:
-    """The four rows as a table: scaled RMSE after so many steps; cost, success and median
+    """The four rows as a table: scaled RMSE after so many steps; the task's figures and median
     milliseconds of a plan by planner."""
     prediction, control = summary["prediction"], summary["control"]
+    figures = summary.get("figures", _SWING_UP)
     title = f"{summary['title']}, {summary['seconds_of_data']:.0f} s of data"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("\nmodel", no_wrap=True)
@@ -98,16 +104,25 @@ def results(summary: Mapping[str, Any]) -> Table:
         table.add_column(f"{'' if i else 'error'}\n{k}", justify="right", no_wrap=True)
     for planner in control:
         short = {"gradient": "shooting", "cem": "CEM"}[planner]
-        for heading in (f"{short}\ncost", "\nholds", "\nms"):
+        for i, figure in enumerate(figures):
+            unit = f" [{figure['unit']}]" if figure["unit"] else ""
+            heading = f"{'' if i else short}\n{figure['heading']}{unit}"
             table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("\nms", justify="right", no_wrap=True)
     for row, errors in prediction.items():
         cells = [f"{error:.3g}" for error in errors.values()]
         for by_row in control.values():
             c = by_row[row]
-            held = {1.0: "yes", 0.0: "no"}.get(c["success"], f"{c['success']:.0%}")
-            cells += [f"{c['cost']:.2f}", held, f"{c['ms_per_plan_median']:.0f}"]
+            cells += [_shown(figure, c[figure["name"]]) for figure in figures]
+            cells.append(f"{c['ms_per_plan_median']:.0f}")
         table.add_row(row, *cells, style="bold" if row == "hybrid" else None)
     return table
+
+
+def _shown(figure: Mapping[str, Any], value: float) -> str:
+    if figure["name"] == "success":
+        return {1.0: "yes", 0.0: "no"}.get(value, f"{value:.0%}")
+    return f"{figure['factor'] * value:.{1 if figure['unit'] else 2}f}"
 
 
 class _Watch:
@@ -147,7 +162,7 @@ class _Watch:
             run = what["run"]
             name = f"control {what['planner']}"
             self._line(name, total=4)
-            self._update(name, f"{what['row']}: cost {run.cost:.2f}", advance=1)
+            self._update(name, f"{what['row']}: cost {run.score.cost:.2f}", advance=1)
 
     def _line(self, name: str, total: int | None = None) -> None:
         if name not in self._lines:

@@ -11,6 +11,7 @@ Files hold the first seed; the summary holds all seeds.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import io
 import json
@@ -27,8 +28,9 @@ import numpy as np
 from hybridmodel.baselines import ROWS
 from hybridmodel.checkpoint import load, save
 from hybridmodel.data import Dataset, Trajectory, load_npz, save_npz
-from hybridmodel.demo.pipeline import PLANNERS, Outcome, Run
-from hybridmodel.demo.tasks import TASKS, Task
+from hybridmodel.demo.pipeline import Outcome, Run
+from hybridmodel.demo.task import Control, Figure, Score, Task
+from hybridmodel.demo.tasks import TASKS
 from hybridmodel.evaluation import Evaluation, evaluate
 from hybridmodel.files import write_atomically
 from hybridmodel.model import HybridModel
@@ -76,14 +78,16 @@ def summarize(
         "wall_seconds": wall_seconds,
         "seconds_by_stage": dict(first.seconds),
         "seconds_of_data": first.train.seconds + first.validation.seconds,
-        "verdict": verdict(median, len(outcomes)),
+        "goal": first.task.control.goal,
+        "figures": [dataclasses.asdict(figure) for figure in first.task.control.figures],
+        "verdict": verdict(median, first.task.control, len(outcomes)),
         **median,
         "interval": interval if len(outcomes) > 1 else None,
         "seeds": {str(outcome.seed): seed for outcome, seed in zip(outcomes, seeds, strict=True)},
         "network_sweep": {f"{rate:g}": error for rate, error in first.sweep.items()},
         "parameters": {
             "nominal": {name: float(v) for name, v in first.task.system.parameters.items()},
-            "true": dict(first.task.hidden.parameters),
+            "true": first.task.truth(),
             "identified": first.models["identified"].parameter_values(),
             "hybrid": first.models["hybrid"].parameter_values(),
         },
@@ -97,7 +101,7 @@ def summarize(
     }
 
 
-def verdict(numbers: Mapping[str, Any], seeds: int) -> dict[str, Any]:
+def verdict(numbers: Mapping[str, Any], goal: Control, seeds: int) -> dict[str, Any]:
     """Whether the hybrid wins, and the reasons: each a sentence and whether it holds."""
     prediction, control = numbers["prediction"], numbers["control"]
     last = str(STEPS[-1])
@@ -109,24 +113,32 @@ def verdict(numbers: Mapping[str, Any], seeds: int) -> dict[str, Any]:
         )
         for row in ROWS[:-1]
     ]
-    for planner in PLANNERS:
+    by = goal.figures[0]
+    for planner in goal.planners:
         hybrid = control[planner]["hybrid"]
         reasons.append(
             _reason(
-                f"{LABELS[planner]}: hybrid swings up and holds"
+                f"{LABELS[planner]}: hybrid {goal.goal}"
                 + (f" in {hybrid['success']:.0%} of {seeds} seeds" if seeds > 1 else ""),
                 hybrid["success"] == 1.0,
             )
         )
         reasons += [
             _reason(
-                f"{LABELS[planner]}: hybrid costs {hybrid['cost']:.3g}, "
-                f"{row} {control[planner][row]['cost']:.3g}",
-                hybrid["cost"] <= control[planner][row]["cost"],
+                f"{LABELS[planner]}: hybrid {by.says} {shown(by, hybrid[by.name])}, "
+                f"{row} {shown(by, control[planner][row][by.name])}",
+                hybrid[by.name] <= control[planner][row][by.name],
             )
             for row in ("physics", "identified")
         ]
     return {"wins": all(reason["holds"] for reason in reasons), "reasons": reasons}
+
+
+def shown(figure: Figure, value: float) -> str:
+    """The value in the figure's unit."""
+    value *= figure.factor
+    text = f"{value:.3g}" if not 1e3 <= abs(value) < 1e6 else f"{value:.0f}"
+    return f"{text} {figure.unit}".rstrip()
 
 
 def write_record(folder: Path, outcome: Outcome, summary: Mapping[str, Any]) -> None:
@@ -163,7 +175,7 @@ def read_record(folder: str | Path) -> Record:
     folder = Path(folder)
     try:
         summary = read_summary(folder)
-        task = TASKS[summary["task"]]
+        task = TASKS[summary["task"]]()
         task = task.quick() if summary["quick"] else task
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         metrics = [json.loads(line) for line in lines]
@@ -179,10 +191,13 @@ def read_record(folder: str | Path) -> Record:
         validation=load_npz(folder / "logs" / "validation.npz"),
         test=test,
         models=models,
-        errors={row: evaluate(models[row], test, horizon=STEPS[-1]) for row in ROWS},
+        errors={
+            row: evaluate(models[row], test, horizon=STEPS[-1], stride=task.error_stride)
+            for row in ROWS
+        },
         runs={
             (planner, row): _read_run(folder / "control" / f"{planner}-{row}.npz")
-            for planner in PLANNERS
+            for planner in task.control.planners
             for row in ROWS
         },
         metrics=metrics,
@@ -223,14 +238,15 @@ def _one_seed(outcome: Outcome) -> dict[str, Any]:
         for row, error in outcome.errors.items()
     }
     control: dict[str, dict[str, Any]] = {}
-    for planner in PLANNERS:
+    for planner in outcome.task.control.planners:
         control[planner] = {}
         for row in ROWS:
             run = outcome.runs[planner, row]
             ms = run.milliseconds()
             control[planner][row] = {
-                "cost": run.cost,
-                "success": float(run.success),
+                "cost": run.score.cost,
+                "success": float(run.score.success),
+                **run.score.figures,
                 "ms_per_plan_median": float(np.median(ms)),
                 "ms_per_plan_p99": float(np.quantile(ms, 0.99)),
                 "plans": len(ms),
@@ -273,8 +289,9 @@ def _run_bytes(run: Run) -> bytes:
         u=log.u,
         y=log.y,
         x=log.x,
-        cost=run.cost,
-        success=run.success,
+        cost=run.score.cost,
+        success=run.score.success,
+        figures=np.array(json.dumps(dict(run.score.figures))),
         events=np.array(json.dumps(dict(run.events))),
         plan_t=np.array([t for t, _ in run.plans]),
         plan_u=np.array([plan.u for plan in plans]),
@@ -307,6 +324,7 @@ def _read_run(path: Path) -> Run:
             for k in range(len(a["plan_t"]))
         )
         events = json.loads(str(a["events"]))
-        return Run(log, float(a["cost"]), bool(a["success"]), plans, events)
+        score = Score(float(a["cost"]), bool(a["success"]), json.loads(str(a["figures"])))
+        return Run(log, score, plans, events)
     except (OSError, KeyError, ValueError, EOFError) as error:
         raise ValueError(f"{path} is no closed loop of a demonstration: {error}") from None

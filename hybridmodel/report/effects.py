@@ -35,6 +35,7 @@ from physics import Mechanical, Signal, System
 LEARNED = ("identified", "hybrid")
 TRUTH = "truth"
 SAMPLES = 61  # of a cut
+FEW = 3  # coordinates that are shown in full
 KEY = (
     (TRUTH, "truth"),
     ("physics", "nominal physics"),
@@ -104,17 +105,24 @@ def force_along_a_log(record: Record) -> Picture | None:
     forces, log = missing_force(record), record.test[0]
     names = _force_names(record.task.system)
     t = log.t[:-1] - log.t[0] + record.task.dt / 2
-    with canvas(1.45 * len(names) + 0.5) as figure:
-        panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
-        for i, (ax, name) in enumerate(zip(panels, names, strict=True)):
+    columns = 1 if len(names) <= FEW else 2
+    lines = -(-len(names) // columns)
+    with canvas(1.45 * lines + 0.5) as figure:
+        panels = figure.subplots(lines, columns, sharex=True, squeeze=False).T.ravel()
+        for i, (ax, name) in enumerate(zip(panels, names, strict=False)):
             ax.axhline(0, color=COLOURS["physics"], lw=1)
             ax.plot(t, forces[TRUTH][: log.steps, i], color=INK, lw=2.6, alpha=0.28)
             for row in LEARNED:
                 ax.plot(t, forces[row][: log.steps, i], color=COLOURS[row], lw=1.3)
             ax.set_ylabel(name)
+            ax.set_ylim(*_range([force[: log.steps, i] for force in forces.values()]))
             ax.set_xlim(0, log.seconds)
             grid(ax)
-        panels[-1].set_xlabel("time [s]")
+        for ax in panels[len(names) :]:
+            ax.set_axis_off()
+        for ax in [panels[len(names) - 1], *panels[lines - 1 : len(names) : lines]]:
+            ax.set_xlabel("time [s]")
+            ax.tick_params(labelbottom=True)
         image = svg(figure)
     reading = (
         "Along the first held-out log, from the true state at every step: the force to be added "
@@ -135,23 +143,29 @@ def force_on_cuts(record: Record) -> Picture | None:
     ends = np.cumsum([len(c.values) for c in cuts])[:-1]
     parts = {row: np.split(force, ends) for row, force in forces.items()}
     names = _force_names(record.task.system)
-    rows = max(c.row for c in cuts) + 1
+    one_each = len(cuts) == len(names)  # many coordinates: what matters most of each
+    rows = -(-len(cuts) // 4) if one_each else max(c.row for c in cuts) + 1
     columns = -(-len(cuts) // rows)
     with canvas(2.1 * rows + 0.2) as figure:
-        panels = figure.subplots(rows, columns, sharey="row", squeeze=False)
+        panels = figure.subplots(rows, columns, sharey=False if one_each else "row", squeeze=False)
         places = [iter(line) for line in panels]
         for k, cut in enumerate(cuts):
-            ax = next(places[cut.row])
+            ax = next(places[k // columns if one_each else cut.row])
             _draw_cut(ax, record, cut, {row: part[k][:, cut.row] for row, part in parts.items()})
-            ax.set_title(cut.held, fontsize=7.5, color=MUTED)
+            if one_each:
+                ax.set_ylabel(names[cut.row])
+            else:
+                ax.set_title(cut.held, fontsize=7.5, color=MUTED)
         for i, line in enumerate(places):
-            panels[i, 0].set_ylabel(names[i])
+            if not one_each:
+                panels[i, 0].set_ylabel(names[i])
             for ax in line:
                 ax.set_axis_off()
         image = svg(figure)
+    held = f"the others held{f' {cuts[0].held}' if one_each else ''}"
     reading = (
         "One signal swept through what the training logs cover (5th to 95th percentile; the bars "
-        "at the foot show where they lie), the others held. Truth: one step of the simulator "
+        f"at the foot show where they lie), {held}. Truth: one step of the simulator "
         "from each of these states."
     )
     return Picture(image, _closest(record, cuts, parts), reading, KEY)
@@ -180,40 +194,54 @@ def _mass_matrices(system: System, x: np.ndarray) -> np.ndarray:
 
 
 def _force_names(system: System) -> list[str]:
-    """What is missing at each acceleration, with its unit."""
-    names = []
+    """What is missing at each acceleration, with its unit; short where there are many."""
+    names, few = [], len(system.velocity_rows) <= FEW
     for i in system.velocity_rows:
         signal = system.states[i]
         of = (signal.rate_of or signal.name).replace("_", " ")
+        if signal.rate_of in {s.quaternion for s in system.states} - {None}:
+            of = signal.name[-1]  # about the body's axes
         if not isinstance(system, Mechanical):
-            names.append(f"missing acceleration\nof {of} [{signal.unit}²]")
+            what, unit = "acceleration", f"{signal.unit}²"
         elif "rad" in signal.unit:
-            names.append(f"missing torque\nalong {of} [N·m]")
+            what, unit = "torque", "N·m"
         else:
-            names.append(f"missing force\nalong {of} [N]")
+            what, unit = "force", "N"
+        if few:
+            names.append(
+                f"missing {what}\n{'of' if what == 'acceleration' else 'along'} {of} [{unit}]"
+            )
+        else:
+            names.append(f"{what} {of.split()[-1]} [{unit}]")
     return names
 
 
 def _cuts(record: Record) -> list[Cut]:
     """For each coordinate: its velocity, its position at speed, and the input that drives it."""
-    system = record.task.system
+    system, control = record.task.system, record.task.control
     x, u, _ = along(record.train)
+    rest = control.start(system), control.rest_input(system)
     cuts = []
+    few = len(system.velocity_rows) <= FEW
     for row, v in enumerate(system.velocity_rows):
+        away = "elsewhere at rest, no input" if few else "where the task begins"
+        cuts.append(_cut(system, rest, row, "x", v, x[:, v], {}, away))
+        if not few:
+            continue
         q = next(i for i, s in enumerate(system.states) if s.name == system.states[v].rate_of)
         speed = float(f"{np.quantile(np.abs(x[:, v]), 0.6):.1g}")
         moving = f"at {speed:g} {system.states[v].unit}, no input"
-        cuts.append(_cut(system, row, "x", v, x[:, v], {}, "elsewhere at rest, no input"))
-        cuts.append(_cut(system, row, "x", q, x[:, q], {v: speed}, moving))
+        cuts.append(_cut(system, rest, row, "x", q, x[:, q], {v: speed}, moving))
         for j in range(system.nu):
             if _drives(system, j, row):
                 held = f"at {speed:g} {system.states[v].unit}"
-                cuts.append(_cut(system, row, "u", j, u[:, j], {v: speed}, held))
+                cuts.append(_cut(system, rest, row, "u", j, u[:, j], {v: speed}, held))
     return cuts
 
 
 def _cut(
     system: System,
+    rest: tuple[np.ndarray, np.ndarray],
     row: int,
     kind: str,
     index: int,
@@ -224,7 +252,7 @@ def _cut(
     signal = (system.states if kind == "x" else system.inputs)[index]
     low, high = np.quantile(_on_circle(signal, seen), (0.05, 0.95))
     values = np.linspace(low, high, SAMPLES)
-    x, u = np.zeros((SAMPLES, system.nx)), np.zeros((SAMPLES, system.nu))
+    x, u = (np.tile(part, (SAMPLES, 1)) for part in rest)
     for i, value in held.items():
         x[:, i] = value
     (x if kind == "x" else u)[:, index] = values
@@ -274,20 +302,39 @@ def _draw_cut(ax: Axes, record: Record, cut: Cut, forces: Mapping[str, np.ndarra
 
 def _explained(names: Sequence[str], forces: Mapping[str, np.ndarray]) -> str:
     """Share of the missing force, rms over all held-out logs, that each row accounts for."""
+    size = np.sqrt(np.mean(forces[TRUTH] ** 2, axis=0))
+    left = {
+        row: np.sqrt(np.mean((forces[row] - forces[TRUTH]) ** 2, axis=0)) / size for row in LEARNED
+    }
+    if len(names) > FEW:
+        hybrid, identified = (
+            f"{100 * share.min():.0f} to {100 * share.max():.0f} % (median "
+            f"{100 * np.median(share):.0f} %)"
+            for share in (left["hybrid"], left["identified"])
+        )
+        return (
+            f"Of what the nominal physics misses along its {len(names)} coordinates the hybrid "
+            f"leaves {hybrid}, identified {identified}."
+        )
     parts = []
     for i, name in enumerate(names):
-        truth = forces[TRUTH][:, i]
-        size = np.sqrt(np.mean(truth**2))
-        left = {row: np.sqrt(np.mean((forces[row][:, i] - truth) ** 2)) for row in LEARNED}
         what, unit = name.replace("\n", " ").removeprefix("missing ").rsplit(" ", 1)
         unit = unit.strip("[]")
         parts.append(
-            f"of the {what} that the nominal physics misses ({size:.2g} {unit} rms) the hybrid "
-            f"leaves {100 * left['hybrid'] / size:.0f} % and identified "
-            f"{100 * left['identified'] / size:.0f} %"
+            f"of the {what} that the nominal physics misses ({size[i]:.2g} {unit} rms) the hybrid "
+            f"leaves {100 * left['hybrid'][i]:.0f} % and identified "
+            f"{100 * left['identified'][i]:.0f} %"
         )
     text = "; ".join(parts)
     return text[0].upper() + text[1:] + "."
+
+
+def _range(curves: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Limits that hold 99 % of every curve, with some room: one spike hides nothing."""
+    low = min(float(np.quantile(curve, 0.005)) for curve in curves)
+    high = max(float(np.quantile(curve, 0.995)) for curve in curves)
+    room = 0.15 * (high - low) or 1.0
+    return low - room, high + room
 
 
 def _closest(record: Record, cuts: Sequence[Cut], parts: Mapping[str, Sequence[np.ndarray]]) -> str:

@@ -25,17 +25,19 @@ from hybridmodel.report.drawing import (
     svg,
     times,
 )
+from physics import System, tangent
 
 RUNAWAY = 1000.0  # times the least error at the end of an axis: what is above is not drawn
+MOST_PANELS = 6  # beyond that signals of one unit share one, as their rms
 CONVERGED = 0.03  # share of the validation error that ten more epochs may still bring
 
 
 def error_by_horizon(record: Record) -> Picture:
     """Free-run error against the number of steps, over all states and for each."""
     errors, dt = record.errors, record.task.dt
-    signals = record.task.system.states
-    columns = 2 if len(signals) > 1 else 1
-    lines = -(-len(signals) // columns)
+    panels = panels_of(record.task.system)
+    columns = 2 if len(panels) > 1 else 1
+    lines = -(-len(panels) // columns)
     steps = np.arange(1, len(next(iter(errors.values())).rmse) + 1)
     with canvas(3.7) as figure:
         layout = figure.add_gridspec(lines, 1 + columns, width_ratios=[1.6] + [1] * columns)
@@ -50,12 +52,16 @@ def error_by_horizon(record: Record) -> Picture:
         whole.set_ylabel("rms error [% of range]")
         _step_axis(whole, len(steps), dt)
         label_ends(whole, {row: 100 * error.curve()[-1] for row, error in errors.items()})
-        for i, signal in enumerate(signals):
+        for i, (title, signals) in enumerate(panels.items()):
             ax = figure.add_subplot(layout[i // columns, 1 + i % columns])
+            curves = {
+                row: _drawable(np.sqrt(np.mean(error.rmse[:, signals] ** 2, axis=1)))
+                for row, error in errors.items()
+            }
             for row in ordered(errors):
-                _line(ax, row, steps, _drawable(errors[row].rmse[:, i]))
-            _log_axis(ax, [_drawable(error.rmse[:, i]) for error in errors.values()])
-            ax.set_title(quantity(signal))
+                _line(ax, row, steps, curves[row])
+            _log_axis(ax, list(curves.values()))
+            ax.set_title(title)
             ax.set_xlim(0, len(steps))
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             if i // columns == lines - 1:
@@ -64,6 +70,35 @@ def error_by_horizon(record: Record) -> Picture:
                 ax.tick_params(labelbottom=False)
         image = svg(figure)
     return Picture(image, _compare_errors(record), _how_errors(record))
+
+
+def panels_of(system: System) -> dict[str, list[int]]:
+    """Titles and tangent rows of what is drawn together: each signal, or all of one unit."""
+    signals = tangent.signals(system.states)
+    if len(signals) <= MOST_PANELS:
+        return {quantity(signal): [i] for i, signal in enumerate(signals)}
+    rotations = {
+        name for s in system.states if s.quaternion for name in tangent.names(s.quaternion)
+    }
+    kinds: dict[tuple[str, bool], list[int]] = {}
+    for i, signal in enumerate(signals):
+        kinds.setdefault((signal.unit, signal.name in rotations), []).append(i)
+    return {
+        f"{_common([signals[i].name for i in rows])} [{unit}]": rows
+        for (unit, _), rows in kinds.items()
+    }
+
+
+def _common(names: Sequence[str]) -> str:
+    """What names have in common, and how many there are: "velocity x, y, z"."""
+    texts = [name.replace("_", " ") for name in names]
+    words = [text.split() for text in texts]
+    kept = 0
+    while all(len(w) > kept + 1 and w[kept] == words[0][kept] for w in words):
+        kept += 1
+    ends = [" ".join(w[kept:]) for w in words]
+    middle = f"{ends[0]} … {ends[-1]}" if len(ends) > 3 else ", ".join(ends)
+    return " ".join([*words[0][:kept], middle])
 
 
 def learning_curves(record: Record) -> Picture | None:

@@ -12,26 +12,19 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageDraw, ImageFont
 
-from hybridmodel import envs
 from hybridmodel.demo.record import Record, read_record
-from hybridmodel.demo.tasks import Task
+from hybridmodel.demo.task import Task
 from hybridmodel.files import write_atomically
 from hybridmodel.report.drawing import (
     COLOURS,
     MUTED,
-    PLANNER_NAMES,
     Picture,
     canvas,
-    grid,
-    label_ends,
-    listed,
     ordered,
-    quantity,
-    ticks_of_pi,
 )
-from hybridmodel.report.loops import planners_of, turned
+from hybridmodel.report.goals import goal_of
+from hybridmodel.report.loops import planners_of
 
-EVERY = 2  # control steps from frame to frame
 LARGEST = 300_000  # of a moving picture [bytes]
 
 
@@ -50,8 +43,8 @@ def write_picture(folder: str | Path, path: str | Path) -> Path:
 
 def animation(record: Record) -> Picture | None:
     """All rows' closed loops of the first planner, moving; None without PyBullet."""
-    planner = planners_of(record)[0]
-    rows = ordered(record.models)
+    planner, goal = planners_of(record)[0], goal_of(record.task.control)
+    rows, every = ordered(record.models), goal.interval(record.task)
     dt, steps = record.task.dt, round(record.task.control.seconds / record.task.dt)
     drawn = {}
     try:
@@ -59,23 +52,18 @@ def animation(record: Record) -> Picture | None:
             x = record.runs[planner, row].trajectory.x
             assert x is not None
             drawn[row] = frames(
-                record.task, x[np.minimum(np.arange(0, steps + 1, EVERY), len(x) - 1)]
+                record.task, x[np.minimum(np.arange(0, steps + 1, every), len(x) - 1)]
             )
     except (ImportError, ValueError):
         return None
     film = []
     for k in range(len(drawn[rows[0]])):
-        panels = [_titled(drawn[row][k], row, record, planner, k * EVERY * dt) for row in rows]
+        panels = [_titled(drawn[row][k], row, record, planner, k * every * dt) for row in rows]
         film.append(_tiled(panels))
-    film += [film[-1]] * round(1.0 / (EVERY * dt))  # rest before it starts again
-    data = _webp(film, round(1e3 * EVERY * dt))
-    won = [row for row in rows if record.runs[planner, row].success]
-    finding = (
-        f"With {PLANNER_NAMES.get(planner, planner)}, {listed(won) or 'no row'} "
-        f"swing{'s' if len(won) < 2 else ''} up and hold{'s' if len(won) < 2 else ''}."
-    )
+    film += [film[-1]] * round(1.0 / (every * dt))  # rest before it starts again
+    data = _webp(film, round(1e3 * every * dt))
     reading = "Drawn by the simulator from the recorded states, in real time."
-    return Picture(data_uri(data, "image/webp"), finding, reading)
+    return Picture(data_uri(data, "image/webp"), goal.moved(record, planner), reading)
 
 
 def frames(task: Task, states: np.ndarray, *, scale: float = 1.0) -> list[np.ndarray]:
@@ -83,10 +71,9 @@ def frames(task: Task, states: np.ndarray, *, scale: float = 1.0) -> list[np.nda
 
     Raises ImportError without PyBullet, ValueError where it does not build such a plant.
     """
-    slides = any(s.rate_of is None and not s.angle for s in task.system.states)
-    size = (320, 170) if slides else (200, 200)
-    size = (round(scale * size[0]), round(scale * size[1]))
-    other = envs.make(task.system, dt=task.dt, hidden=task.hidden)
+    width, height = goal_of(task.control).size(task)
+    size = (round(scale * width), round(scale * height))
+    other = task.plant("pybullet")
     other.close()
     plant = type(other)(
         task.system,
@@ -118,12 +105,7 @@ def _titled(picture: np.ndarray, row: str, record: Record, planner: str, t: floa
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 0, width, 3), fill=COLOURS[row])
     draw.text((8, 8), row, fill=COLOURS[row], font=_font(14, bold=True))
-    run = record.runs[planner, row]
-    c = record.task.control
-    if t >= c.seconds - c.hold_seconds:
-        text = "✓ holds" if run.success else "✗ not held"
-    else:
-        text = f"{t:.1f} s"
+    text = goal_of(record.task.control).caption(record, record.runs[planner, row], t)
     draw.text((width - 8, 8), text, fill=MUTED, font=_font(12), anchor="ra")
     return image
 
@@ -167,66 +149,31 @@ def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def _still(record: Record) -> Image.Image:
-    """A filmstrip of the hybrid's swing-up over the angle of every row against time."""
+    """A filmstrip of the hybrid's closed loop over that of every row."""
     task, planner = record.task, planners_of(record)[0]
-    angle = task.system.angle_rows[0]
+    goal = goal_of(task.control)
     log = record.runs[planner, "hybrid"].trajectory
     assert log.x is not None
-    shown = _moments(task, log.x)
+    shown = goal.moments(task, log.x)
     try:
-        strip = _trimmed(frames(task, log.x[shown], scale=1.6))
+        strip = _trimmed(frames(task, log.x[list(shown)], scale=1.6))
     except (ImportError, ValueError):
         strip = []
+    heights = [1.0, 2.2] if strip else [1.0]
     with canvas(4.2 if strip else 2.8, width=9.0) as figure:
-        layout = figure.add_gridspec(
-            2 if strip else 1, len(shown), height_ratios=[1, 2.2] if strip else [1]
-        )
-        for k, picture in enumerate(strip):
-            ax = figure.add_subplot(layout[0, k])
-            ax.imshow(picture, interpolation="lanczos")
-            ax.set_axis_off()
-            ax.set_title(f"{log.t[shown[k]]:.2f} s", fontsize=8.5, color=MUTED, loc="center")
-        ax = figure.add_subplot(layout[-1, :])
-        ends = {}
-        for row in ordered(record.models):
-            run = record.runs[planner, row].trajectory
-            assert run.x is not None
-            values = (run.x + turned(task, run.x))[:, angle]
-            ax.plot(run.t, values, color=COLOURS[row], lw=2.6 if row == "hybrid" else 1.3)
-            ends[row] = float(values[-1])
-            if row == "hybrid" and strip:
-                ax.plot(run.t[shown], values[shown], "o", color=COLOURS[row], ms=6)
-        ax.axhline(float(task.target()[angle]), color=MUTED, lw=0.8, ls=(0, (5, 4)), zorder=1)
-        ax.annotate(
-            "target",
-            (0, float(task.target()[angle])),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 3),
-            textcoords="offset points",
-            color=MUTED,
-        )
-        ax.set_title(f"closed loop of {PLANNER_NAMES.get(planner, planner)}", color=MUTED)
-        ax.set_xlim(0, task.control.seconds)
-        ax.set_xlabel("time [s]")
-        ax.set_ylabel(quantity(task.system.states[angle]))
-        ticks_of_pi(ax)
-        grid(ax)
-        label_ends(ax, ends)
+        parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+        if strip:
+            for ax, picture, k in zip(parts[0].subplots(1, len(strip)), strip, shown, strict=True):
+                ax.imshow(picture, interpolation="lanczos")
+                ax.set_axis_off()
+                ax.set_title(f"{log.t[k]:.2f} s", fontsize=8.5, color=MUTED, loc="center")
+        goal.still(parts[-1], record, planner, shown if strip else [])
         figure.patch.set_facecolor("white")
         figure.set_dpi(160)
         drawn = FigureCanvasAgg(figure)
         drawn.draw()
         pixels = np.asarray(drawn.buffer_rgba())[..., :3].copy()
     return Image.fromarray(pixels)
-
-
-def _moments(task: Task, x: np.ndarray, count: int = 6) -> np.ndarray:
-    """Samples of a filmstrip: evenly from the start until the angles stay near the target."""
-    angles = list(task.system.angle_rows)
-    error = (x + turned(task, x) - task.target())[:, angles]
-    away = np.flatnonzero((np.abs(error) > 0.5 * task.control.tolerance).any(axis=1))
-    last = min(len(x) - 1, int(away[-1]) + 1 if len(away) else 0)
-    return np.round(np.linspace(0, max(last, min(count, len(x) - 1)), count)).astype(int)
 
 
 def _trimmed(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:

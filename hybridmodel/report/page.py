@@ -13,10 +13,13 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from hybridmodel.baselines import ROWS
-from hybridmodel.demo.record import STEPS, Record, read_record
+from hybridmodel.demo.record import STEPS, Record, read_record, shown
+from hybridmodel.demo.task import Figure
 from hybridmodel.files import write_atomically
 from hybridmodel.report import effects, errors, loops, motion
 from hybridmodel.report.drawing import COLOURS, PLANNER_NAMES, or_inf, times
+from hybridmodel.report.goals import goal_of
+from physics import System
 
 NAME = "report.html"
 UNITS = {
@@ -79,16 +82,18 @@ def page(record: Record) -> str:
         seconds_of_data=f"{summary['seconds_of_data']:g}",
         logs=len(record.train) + len(record.validation),
         rate=f"{1 / task.dt:g}",
-        success=_success(record),
+        success=task.control.success,
+        figures=task.control.figures,
         steps=_steps(summary),
         planners=[(p, PLANNER_NAMES.get(p, p)) for p in loops.planners_of(record)],
-        table=comparison(summary),
+        table=comparison(summary, task.control.figures),
         horizon=errors.error_by_horizon(record),
         learning=errors.learning_curves(record),
         log_force=effects.force_along_a_log(record),
         cuts=effects.force_on_cuts(record),
         parameters=parameters(record),
-        plans=loops.plans_and_execution(record),
+        motor="motor_gain" in task.system.parameters,
+        plans=goal_of(task.control).plans(record),
         time=loops.planning_time(record),
         motion=motion.animation(record),
         settings=settings(record),
@@ -115,21 +120,32 @@ def verdict_sentence(record: Record) -> str:
             f"“{failed[0]}”."
         )
     rival = min((row for row in error if row != "hybrid"), key=error.__getitem__)
-    held = {
-        row: sum(summary["control"][p][row]["success"] == 1.0 for p in summary["control"])
-        for row in ROWS
-    }
-    planners, factor = len(summary["control"]), times(error[rival] / error["hybrid"])
-    others = ", ".join(f"{row} with {held[row]}" for row in ROWS[:-1])
-    number = "both" if planners == 2 else f"all {planners}"
+    factor = times(error[rival] / error["hybrid"])
     return (
         f"The hybrid wins: its error after {last} steps is {factor} times "
-        f"smaller than the next best ({rival}), and it swings up and holds with {number} "
-        f"planners ({others})."
+        f"smaller than the next best ({rival}), and it {_reached(record)}."
     )
 
 
-def comparison(summary: Mapping[str, Any]) -> list[tuple[str, list[Cell]]]:
+def _reached(record: Record) -> str:
+    """The goal, with how many planners or how well, and the same of the other rows."""
+    control, found = record.task.control, record.summary["control"]
+    if len(found) == 1:
+        (by_row,), figure = found.values(), control.figures[0]
+        others = ", ".join(
+            f"{shown(figure, by_row[row][figure.name])} with {row}" for row in ROWS[:-1]
+        )
+        own = shown(figure, by_row["hybrid"][figure.name])
+        return f"{control.goal}; it {figure.says} {own} {figure.heading} ({others})"
+    held = {row: sum(found[p][row]["success"] == 1.0 for p in found) for row in ROWS}
+    others = ", ".join(f"{row} with {held[row]}" for row in ROWS[:-1])
+    number = "both" if len(found) == 2 else f"all {len(found)}"
+    return f"{control.goal} with {number} planners ({others})"
+
+
+def comparison(
+    summary: Mapping[str, Any], figures: Sequence[Figure]
+) -> list[tuple[str, list[Cell]]]:
     """The rows of the table: errors [% of range], then each planner's cost, success, times."""
     seeds = len(summary["seeds"])
     interval = summary["interval"]
@@ -164,11 +180,15 @@ def comparison(summary: Mapping[str, Any]) -> list[tuple[str, list[Cell]]]:
         def number(name: str, planner: str = planner) -> Callable[[Mapping[str, Any], str], float]:
             return lambda s, row: s["control"][planner][row][name]
 
-        column(number("cost"), _short)
-        if seeds > 1:
-            column(number("success"), lambda share: f"{round(share * seeds)}/{seeds}", max, False)
-        else:
-            column(number("success"), lambda share: "✓" if share else "✗", max, False, (0.0,))
+        for figure in figures:
+            if figure.name != "success":
+                column(number(figure.name), lambda v, f=figure: _short(f.factor * v))
+            elif seeds > 1:
+                column(
+                    number("success"), lambda share: f"{round(share * seeds)}/{seeds}", max, False
+                )
+            else:
+                column(number("success"), lambda s: "✓" if s else "✗", max, False, (0.0,))
         column(number("ms_per_plan_median"), lambda ms: f"{ms:.0f}")
         column(number("ms_per_plan_p99"), lambda ms: f"{ms:.0f}")
     return [(row, [column[row] for column in columns]) for row in ROWS]
@@ -229,6 +249,13 @@ def _value(value: Any, unit: str | None = None) -> str:
         return f"{_value(value)} {unit}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_value(v)}" for name, v in value.items()) or "–"
+    if dataclasses.is_dataclass(value) and not callable(value):
+        return _value(_fields(value))
+    if callable(value):
+        fields = dataclasses.is_dataclass(value) and not isinstance(value, type)
+        plain = fields and not any(isinstance(v, System) for v in _fields(value).values())
+        name = getattr(value, "__name__", type(value).__name__)
+        return f"{name}: {_value(_fields(value))}" if plain else name
     if isinstance(value, tuple | list):
         return "(" + ", ".join(map(_value, value)) + ")" if value else "–"
     if isinstance(value, bool):
@@ -241,14 +268,6 @@ def _value(value: Any, unit: str | None = None) -> str:
 def _steps(summary: Mapping[str, Any]) -> list[int]:
     known = summary["prediction"]["hybrid"]
     return [step for step in STEPS if str(step) in known]
-
-
-def _success(record: Record) -> str:
-    c = record.task.control
-    return (
-        f"the angles stay within {c.tolerance:g} rad of the target over the last "
-        f"{c.hold_seconds:g} s of {c.seconds:g} s"
-    )
 
 
 def _short(value: float) -> str:

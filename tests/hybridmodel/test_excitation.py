@@ -10,8 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridmodel.excitation import Chirp, Excitation, Hold, Multisine, RandomSteps
-from physics import Signal
+from hybridmodel.collection import collect
+from hybridmodel.envs import OdePlant
+from hybridmodel.excitation import (
+    Chirp,
+    ComputedTorque,
+    Dithered,
+    Excitation,
+    FourierMotion,
+    GeometricFlight,
+    Hold,
+    Multisine,
+    RandomSteps,
+)
+from physics import CartPole, DoublePendulum, Signal
+from physics.quadrotor import Quadrotor
 
 Make = Callable[..., Excitation]
 ALL: tuple[Make, ...] = (Multisine, Chirp, RandomSteps)  # a new excitation joins here
@@ -148,3 +161,100 @@ def test_other_arguments_are_checked() -> None:
         Chirp(INPUTS, sweep=0)
     with pytest.raises(ValueError, match="hold must be"):
         RandomSteps(INPUTS, hold=(0.5, 0.1))
+
+
+def test_dither_is_added_about_its_centre() -> None:
+    policy = Dithered(Hold(INPUTS, (2.9, 0.0)), RandomSteps(INPUTS, amplitude=0.2))
+    u = record(policy, np.linspace(0, 50, 2000))  # type: ignore[arg-type]
+    assert u[:, 0].max() == 3.0  # the bound, which the wave would pass
+    assert u[:, 0].min() >= 2.9 - 0.2 * 2.0
+    assert abs(u[:, 1].mean()) < 0.05
+
+
+@LAWS
+@given(seed=st.integers(0, 10**6), t=st.floats(0.0, 30.0), harmonics=st.integers(1, 7))
+def test_a_motion_stays_within_reach_and_knows_its_derivatives(
+    seed: int, t: float, harmonics: int
+) -> None:
+    reach = np.array([0.5, 0.0, 2.0])
+    center = (1.0, -1.0, 0.0)
+    motion = FourierMotion(center, reach.tolist(), period=7.0, harmonics=harmonics, rise=2.0)
+    motion.reset(seed)
+    assert (np.abs(motion(t).value - motion.center) <= reach * (1 + 1e-12)).all()
+    h = 1e-5
+    before, here, after = motion(t), motion(t + h), motion(t + 2 * h)
+    for k in (0, 1):  # a rate's derivative is the acceleration
+        slope = (after[k] - before[k]) / (2 * h)
+        np.testing.assert_allclose(slope, here[k + 1], atol=2e-4 * reach.max() * harmonics)
+
+
+def test_a_motion_begins_at_rest_and_uses_its_reach() -> None:
+    motion = FourierMotion((0.3, 0.0), (1.0, 0.5), period=5.0)
+    first = motion(0.0)
+    np.testing.assert_array_equal(first.value, [0.3, 0.0])
+    np.testing.assert_array_equal([first.rate, first.acceleration], np.zeros((2, 2)))
+    y = np.array([motion(t).value for t in np.linspace(1, 6, 2000)])
+    assert (np.abs(y - motion.center).max(axis=0) > 0.95 * motion.reach).all()
+    one, other = motion(3.3).value, None
+    motion.reset(1)
+    other = motion(3.3).value
+    motion.reset(0)
+    assert np.array_equal(motion(3.3).value, one)
+    assert not np.array_equal(other, one)
+
+
+def test_computed_torque_on_the_true_physics_follows_exactly() -> None:
+    system = DoublePendulum()
+    motion = FourierMotion((0.5, -0.3), (0.8, 0.6), period=6.0, harmonics=3)
+    plant = OdePlant(system, dt=0.005)
+    policy = ComputedTorque(system, motion)
+    log = collect(plant, policy, steps=1200, seed=2, state=(0.5, -0.3, 0.0, 0.0))
+    wanted = np.array([motion(t).value for t in log.t])
+    assert np.abs(log.y[:, :2] - wanted).max() < 0.01  # commands are held for a step
+    assert np.ptp(wanted, axis=0).min() > 0.5
+
+
+def test_computed_torque_stays_inside_the_bounds() -> None:
+    low = tuple(Signal(s.name, s.unit, -0.5, 0.3) for s in DoublePendulum().inputs)
+    policy = ComputedTorque(
+        DoublePendulum(inputs=low), FourierMotion((0.0, 0.0), (3.0, 3.0), period=1.0)
+    )
+    u = np.array([policy(t, 4 * np.ones(4)) for t in np.linspace(0, 5, 200)])
+    assert ((u >= -0.5) & (u <= 0.3)).all()
+    assert len(np.unique(u)) > 1
+
+
+def test_a_flight_follows_its_motion_and_its_yaw() -> None:
+    system = Quadrotor()
+    motion = FourierMotion((0.0, 0.0, 2.0, 0.5), (1.0, 1.0, 0.5, 0.5), period=12.0, harmonics=2)
+    start = np.array(system.neutral)
+    start[2] = 2.0
+    log = collect(
+        OdePlant(system, dt=0.01), GeometricFlight(system, motion), steps=1200, seed=1, state=start
+    )
+    wanted = np.array([motion(t).value for t in log.t])[300:]
+    assert np.abs(log.y[300:, :3] - wanted[:, :3]).max() < 0.1
+    w, x, y, z = log.y[300:, 3:7].T
+    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y**2 + z**2))
+    assert np.abs(yaw - wanted[:, 3]).max() < 0.2
+    assert ((log.u >= 0) & (log.u <= 3)).all()
+
+
+def test_motions_and_followers_check_their_arguments() -> None:
+    motion = FourierMotion((0.0, 0.0), (1.0, 1.0))
+    with pytest.raises(ValueError, match="a number for each channel"):
+        FourierMotion((0.0,), (1.0, 1.0))
+    with pytest.raises(ValueError, match="reach must be at least 0"):
+        FourierMotion((0.0,), (-1.0,))
+    with pytest.raises(ValueError, match="period must be a positive time"):
+        FourierMotion((0.0,), (1.0,), period=0.0)
+    with pytest.raises(ValueError, match="rise must be a positive time"):
+        FourierMotion((0.0,), (1.0,), rise=0.0)
+    with pytest.raises(ValueError, match="harmonics must be at least 1"):
+        FourierMotion((0.0,), (1.0,), harmonics=0)
+    with pytest.raises(ValueError, match="an input for each of its joints"):
+        ComputedTorque(CartPole(), motion)
+    with pytest.raises(ValueError, match="motion must be of x, y, z, yaw"):
+        GeometricFlight(Quadrotor(), motion)
+    with pytest.raises(ValueError, match="bandwidth must be positive"):
+        ComputedTorque(DoublePendulum(), motion, bandwidth=0.0)

@@ -19,9 +19,11 @@ from hybridmodel import placement
 from hybridmodel.baselines import ROWS, physics_row
 from hybridmodel.collection import collect
 from hybridmodel.data import Dataset, Trajectory
-from hybridmodel.demo.pipeline import PLANNERS, Outcome, Run
+from hybridmodel.demo.pendulum import PENDULUM
+from hybridmodel.demo.pipeline import Outcome, Run
 from hybridmodel.demo.record import Record, read_record, summarize, write_record
-from hybridmodel.demo.tasks import PENDULUM, Task
+from hybridmodel.demo.swing_up import Attempts
+from hybridmodel.demo.task import Score, Task
 from hybridmodel.envs import HiddenEffects, OdePlant
 from hybridmodel.evaluation import evaluate
 from hybridmodel.fitting import FitResult
@@ -38,8 +40,10 @@ SECTIONS = ("verdict", "prediction", "learning", "residual", "plans", "time", "m
 
 def logs(task: Task, count: int, *, steps: int, seed: int) -> list[Trajectory]:
     plant = OdePlant(task.system, dt=task.dt, hidden=task.hidden, substeps=8)
+    assert isinstance(task.logging, Attempts)
+    logging = task.logging
     return [
-        collect(plant, task.logging.excitation(task.system, k), steps=steps, seed=seed + k)
+        collect(plant, logging.excitation(task.system, k), steps=steps, seed=seed + k)
         for k in range(count)
     ]
 
@@ -72,7 +76,7 @@ def closed_loop(task: Task, model: HybridModel, seed: int) -> Run:
             x = model.rollout(torch.tensor(log.x[k]), torch.tensor(u)).numpy()
         plan = Plan(u=u, x=x, cost=1.0, status=Status.BUDGET, seconds=0.01 * (1 + k + seed))
         plans.append((float(log.t[k]), plan))
-    return Run(log, 3.0 + seed, seed % 2 == 1, tuple(plans), {})
+    return Run(log, Score(3.0 + seed, seed % 2 == 1), tuple(plans), {})
 
 
 def history(fits: int) -> tuple[dict[str, float], ...]:
@@ -117,7 +121,7 @@ def outcome() -> Outcome:
         errors={row: evaluate(model, data[2], horizon=50) for row, model in models.items()},
         runs={
             (planner, row): closed_loop(TASK, models[row], k)
-            for planner in PLANNERS
+            for planner in TASK.control.planners
             for k, row in enumerate(ROWS)
         },
         settings={"engine": "ode", "substeps": 8, "smoothing": 0.01},
@@ -170,7 +174,7 @@ def test_what_comes_from_the_record_is_escaped(html: str) -> None:
 
 
 def test_the_table_holds_the_numbers_and_marks_the_best(record: Record) -> None:
-    table = dict(page.comparison(record.summary))
+    table = dict(page.comparison(record.summary, TASK.control.figures))
     error = record.summary["prediction"]["hybrid"]["20"]
     assert float(table["hybrid"][1].text) == pytest.approx(100 * error, rel=5e-3)
     cost = {row: cells[3] for row, cells in table.items()}
@@ -182,7 +186,7 @@ def test_the_table_holds_the_numbers_and_marks_the_best(record: Record) -> None:
 def test_several_seeds_show_intervals_and_counts(outcome: Outcome) -> None:
     outcomes = [replace(outcome, seed=seed) for seed in range(4)]
     summary = summarize(outcomes, quick=True, command="demo", wall_seconds=1.0)
-    cells = dict(page.comparison(summary))["hybrid"]
+    cells = dict(page.comparison(summary, TASK.control.figures))["hybrid"]
     assert cells[0].interval == f"{cells[0].text} … {cells[0].text}"
     assert cells[4].text == "4/4"
 
@@ -195,7 +199,9 @@ def test_a_model_that_runs_away_is_drawn_and_named(record: Record) -> None:
     assert errors.error_by_horizon(broken).image.startswith("<svg")
     numbers = {**record.summary["prediction"], "physics": {"1": 0.1, "20": np.inf, "50": np.nan}}
     summary = {**record.summary, "prediction": numbers}
-    assert [c.text for c in dict(page.comparison(summary))["physics"][1:3]] == ["∞", "∞"]
+    assert [
+        c.text for c in dict(page.comparison(summary, TASK.control.figures))["physics"][1:3]
+    ] == ["∞", "∞"]
 
 
 def test_the_missing_force_of_the_true_model_is_the_truth(record: Record) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hybridmodel.cli import run
-from hybridmodel.demo.pipeline import PLANNERS
+from hybridmodel.demo.cartpole import CARTPOLE
 from hybridmodel.demo.record import read_record
 
 
@@ -26,7 +26,7 @@ def test_the_summary_holds_what_it_promises(folder: Path) -> None:
     rows = ("physics", "identified", "network", "hybrid")
     for row in rows:
         assert set(summary["prediction"][row]) == {"1", "20", "50"}
-        for planner in PLANNERS:
+        for planner in CARTPOLE.control.planners:
             found = summary["control"][planner][row]
             assert {"cost", "success", "ms_per_plan_median", "ms_per_plan_p99"} <= set(found)
     assert summary["command"] == f"hybridmodel demo cartpole --quick --out {folder}"
@@ -35,7 +35,7 @@ def test_the_summary_holds_what_it_promises(folder: Path) -> None:
 def test_the_record_reads_back_what_was_run(folder: Path) -> None:
     record = read_record(folder)
     summary = record.summary["control"]["cem"]["hybrid"]
-    assert record.runs["cem", "hybrid"].cost == summary["cost"]
+    assert record.runs["cem", "hybrid"].score.cost == summary["cost"]
     assert record.errors["hybrid"].at(50) == record.summary["prediction"]["hybrid"]["50"]
 
 

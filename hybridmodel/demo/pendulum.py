@@ -1,0 +1,50 @@
+"""A pendulum whose motor cannot lift it at once, swung up."""
+
+from __future__ import annotations
+
+import math
+
+from hybridmodel import placement
+from hybridmodel.baselines import Recipe
+from hybridmodel.demo.swing_up import Attempts, SwingUp
+from hybridmodel.demo.task import Task
+from hybridmodel.envs import HiddenEffects
+from physics import Pendulum, Signal
+
+PENDULUM = Task(
+    name="pendulum",
+    title="Pendulum swing-up with a weak motor",
+    system=Pendulum(inputs=(Signal("torque", "N·m", -3.0, 3.0),)),
+    hidden=HiddenEffects(
+        parameters={"mass": 1.15},
+        coulomb=(0.25,),
+        ripple=0.6,
+        ripple_waves=2.0,
+        input_gain=0.85,
+        dead_zone=0.25,
+        observation_noise=(2e-3, 1e-2),
+    ),
+    story="15 % more mass, a motor with 85 % of its torque and a dead zone, dry friction that "
+    "varies with the angle, noisy sensors",
+    dt=0.04,
+    logging=Attempts(
+        excited=12,
+        attempts=8,
+        held_out=8,
+        steps=75,
+        amplitude=1.0,
+        band=(0.2, 2.0),
+        start=(1.5, 4.0),
+    ),
+    recipe=Recipe(
+        fit_parameters=("mass", "length", "damping", "motor_gain"), placement=placement.input
+    ),
+    control=SwingUp(
+        state={"angle": 2.0, "rate": 0.05},
+        input={"torque": 0.05},
+        terminal={"angle": 20.0, "rate": 1.0},
+        target={"angle": math.pi},
+        state_bounds=((-math.inf, -math.inf), (math.inf, math.inf)),
+        horizon=60,
+    ),
+)
