@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -172,7 +171,7 @@ class Following(Control):
         )
         weights = dict.fromkeys(AXES, self.weight)
         cost = Tracking(self.follows, weights, beside=beside, final=self.final)
-        return _Rolled(model, cost, horizon=self.horizon)
+        return OptimalControlProblem(model, cost, horizon=self.horizon)
 
     def policy(self, task: Task, model: HybridModel, planner: str, seed: int) -> RecedingHorizon:
         problem = self.problem(task, model)
@@ -222,32 +221,3 @@ class Following(Control):
 
     def quick(self) -> Self:
         return replace(self, seconds=self.quick_seconds)
-
-
-class _Rolled(OptimalControlProblem):
-    """The same problem, whose single plans are evaluated in CasADi.
-
-    Planners check every plan that way; torch takes milliseconds a step for a robot's graph.
-    """
-
-    def evaluate(
-        self, x0: np.ndarray, u: np.ndarray, parameters: np.ndarray | None = None
-    ) -> tuple[float, np.ndarray, float]:
-        H, nd = self.horizon, self.model.system.nd
-        pi = self.problem_parameters(parameters)
-        p = np.tile(self.model.physical().detach().cpu().numpy()[:, None], (1, H))
-        after = self._rollout(x0, u.T, p, pi[:H, :nd].T).full().T
-        x = np.concatenate([np.asarray(x0, dtype=float)[None], after])
-        stages = self._stages(x[:-1].T, u.T, np.arange(H)[None], pi[:H].T).full().ravel()
-        end = float(self.terminal(x[-1], pi[-1]))
-        cost = float(self.discount ** np.arange(H) @ stages + self.discount**H * end)
-        outside = np.maximum(self.state_low - after, 0) + np.maximum(after - self.state_high, 0)
-        return cost, x, float(outside.sum())
-
-    @cached_property
-    def _rollout(self) -> Any:
-        return self.model.step_function().mapaccum(self.horizon)
-
-    @cached_property
-    def _stages(self) -> Any:
-        return self.stage.map(self.horizon)
