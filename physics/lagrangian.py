@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import casadi as ca
+import numpy as np
 
 from physics.binding import Binding
 from physics.mechanical import Mechanical
@@ -25,7 +26,7 @@ class Lagrangian(Mechanical):
         d/dt ∂T/∂v − ∂T/∂q + ∂V/∂q + D v = B u + τ
         M = ∂²T/∂v²,    b = ∂/∂q(∂T/∂v) v − ∂T/∂q + ∂V/∂q + D v
 
-    kinetic      T(q, v, p) [J], a scalar of degree two in v
+    kinetic      T(q, v, p) [J], a scalar of degree two in v; lower terms turn or push
     potential    V(q, p) [J], a scalar
     coordinates  q (nq,); the rates v (nq,) are named `<coordinate>_rate`
     inputs       u (nu,)
@@ -102,14 +103,20 @@ class Lagrangian(Mechanical):
         return ca.reshape(self._value(self.actuation, q, v, p), self.nq, self.nu)
 
     def energy(self, q: ca.SX, v: ca.SX, p: SimpleNamespace) -> ca.SX:
-        """T + V [J]."""
-        return self._value(self.kinetic, q, v, p) + self._value(self.potential, q, v, p)
+        """vᵀ ∂T/∂v − T + V [J], which motion without damping keeps; T + V of a T of pure squares."""
+        q_, v_ = ca.SX.sym("q", self.nq), ca.SX.sym("v", self.nv)
+        T, V = self._value(self.kinetic, q_, v_, p), self._value(self.potential, q_, v_, p)
+        kept = ca.dot(v_, ca.gradient(T, v_)) - T + V
+        return ca.substitute(kept, ca.vertcat(q_, v_), ca.vertcat(q, v))
 
     # -- from Python functions to data ---------------------------------------------------------
 
     def _check_fields(self) -> None:
         for name in ("coordinates", "inputs", "constants"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            value = getattr(self, name)
+            if not isinstance(value, tuple | list):
+                raise ValueError(f"{name} must be a tuple, got {value!r}")
+            object.__setattr__(self, name, tuple(value))
         if not self.coordinates:
             raise ValueError("coordinates must name one Signal at least, got none")
         for signal in (*self.coordinates, *self.inputs):
@@ -175,6 +182,15 @@ class Lagrangian(Mechanical):
         for i, signal in enumerate(self.coordinates):
             if M[i, i].is_zero():
                 raise ValueError(f"kinetic holds no energy of {signal.name!r}: its mass would be 0")
+        mass = ca.Function("mass", [q], [ca.densify(M)])
+        random = np.random.default_rng(0)
+        places = [np.array(self.neutral[: self.nq]), *random.uniform(-1, 1, (8, self.nq))]
+        found = [mass(place).full() for place in places]
+        if not any(np.linalg.eigvalsh(M)[0] > 1e-12 * np.abs(M).max() for M in found):
+            raise ValueError(
+                "kinetic must grow with every v; its mass matrix is "
+                f"{found[1].tolist()} at q = {places[1].tolist()}, which is not positive definite"
+            )
 
     def _value(self, part: Any, q: ca.SX, v: ca.SX, p: SimpleNamespace) -> ca.SX:
         constants = ca.vertcat(*(getattr(p, name) for name, _ in self.constants))

@@ -40,6 +40,8 @@ class Disturbed(System):
             raise ValueError(f"{only[0]} has no closed form: it acts in PyBullet alone")
         if self.smoothing < 0:
             raise ValueError(f"smoothing must be ≥ 0, got {float(self.smoothing)!r}")
+        domain = "positive" if self.smoothing > 0 else "real"
+        object.__setattr__(self, "smoothing", Parameter(self.smoothing, "rad/s, m/s", domain))
         # The true values move into the system, once: later changes of parameters then hold.
         object.__setattr__(self, "system", self.hidden.true_system(self.system))
         object.__setattr__(self, "hidden", self.hidden.beyond_system())

@@ -63,6 +63,8 @@ class RigidBody(Articulated):
             raise ValueError(f"description: {self.description.name} has no joint that moves")
         if self.smoothing < 0:
             raise ValueError(f"smoothing must be ≥ 0, got {float(self.smoothing)!r}")
+        domain = "positive" if self.smoothing > 0 else "real"  # no fit may drive the joints with it
+        object.__setattr__(self, "smoothing", Parameter(self.smoothing, "rad/s, m/s", domain))
         driven = {signals.motor(joint).name for joint in self.joints}
         if unknown := [s.name for s in self.inputs if s.name not in driven]:
             raise ValueError(f"inputs may be {sorted(driven)}, got {unknown[0]!r}")

@@ -262,3 +262,40 @@ def test_a_checkpoint_wants_the_same_energies_again(tmp_path: Path) -> None:
 def test_errors_name_what_is_wrong(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         cartpole(**changes)
+
+
+@pytest.mark.parametrize(
+    ("kinetic", "told"),
+    [
+        (lambda q, v, p: -0.5 * ca.sumsqr(v), "not positive definite"),
+        (lambda q, v, p: 0.5 * ca.sum1(v) ** 2, "not positive definite"),
+    ],
+)
+def test_no_energy_without_a_mass(kinetic, told: str) -> None:
+    coordinates = (Signal("a", "m"), Signal("b", "m"))
+    with pytest.raises(ValueError, match=told):
+        Lagrangian(
+            kinetic=kinetic,
+            potential=lambda q, p: 0,
+            coordinates=coordinates,
+            inputs=(Signal("f"), Signal("g")),
+        )
+    with pytest.raises(ValueError, match="coordinates must be a tuple"):
+        Lagrangian(kinetic=kinetic, potential=lambda q, p: 0, coordinates=Signal("a"))  # type: ignore[arg-type]
+
+
+def test_the_energy_that_is_kept_has_no_linear_part() -> None:
+    """In a frame that turns with Ω, T₂ − T₀ + V is kept and T + V is not."""
+    turning = 0.7
+    system = Lagrangian(
+        kinetic=lambda q, v, p: 0.5 * ca.sumsqr(v + turning * ca.vertcat(-q[1], q[0])),
+        potential=lambda q, p: ca.sumsqr(q),
+        coordinates=(Signal("a", "m"), Signal("b", "m")),
+        inputs=(Signal("f"), Signal("g")),
+    )
+    x = ca.SX.sym("x", 4)
+    kept = system.energy(x[:2], x[2:], system.namespace())
+    rate = ca.jtimes(kept, x, system.dynamics(x, ca.SX(2, 1), system.namespace(), ca.SX(0, 1)))
+    function = ca.Function("rate", [x], [rate])
+    for point in np.random.default_rng(0).standard_normal((5, 4)):
+        assert abs(float(function(point))) < 1e-14

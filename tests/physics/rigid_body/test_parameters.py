@@ -250,3 +250,8 @@ def test_a_gear_outlives_other_constants_of_its_joint() -> None:
     rubbing = geared.with_joint("lbr_iiwa_joint_1", friction=0.4)
     assert rubbing.parameters["lbr_iiwa_joint_1.gear"] == 1.5
     assert geared.with_payload("lbr_iiwa_link_7", 1.0).parameters["lbr_iiwa_joint_1.gear"] == 1.5
+
+
+def test_no_fit_turns_friction_into_a_drive() -> None:
+    rubbing = RigidBody.from_urdf(KUKA).with_joint("lbr_iiwa_joint_1", friction=0.4)
+    assert float(rubbing.parameters["smoothing"].constrain(-30.0)) > 0
