@@ -29,6 +29,7 @@ class Recipe:
     """How the rows are fitted.
 
     fit_parameters  physical parameters that identified and hybrid may move
+    features        what hybrid and network see; None is all
     placement, hidden, hold   of the hybrid's residual
     horizons, epochs, rate, stride   of `fit`, see there
     residual_penalty   λ, of hybrid and network alike
@@ -38,6 +39,7 @@ class Recipe:
     """
 
     fit_parameters: tuple[str, ...]
+    features: tuple[str, ...] | None = None
     placement: Placement = placements.acceleration
     hidden: tuple[int, ...] = (32, 32)
     hold: bool = True
@@ -102,6 +104,7 @@ def hybrid_row(
         placement=recipe.placement,
         fit_parameters=recipe.fit_parameters,
         hold=recipe.hold,
+        features=recipe.features,
     )
     return _fit(model, train, validation, recipe, recipe.rate, seed, progress)
 
@@ -121,6 +124,7 @@ def network_row(
         MLP(recipe.hidden, seed=seed),
         dt=train.dt,
         placement=placements.next_state,
+        features=recipe.features,
     )
     results = {
         rate: _fit(model, train, validation, recipe, rate, seed, progress) for rate in recipe.sweep

@@ -103,7 +103,7 @@ class Lagrangian(Mechanical):
         return ca.reshape(self._value(self.actuation, q, v, p), self.nq, self.nu)
 
     def energy(self, q: ca.SX, v: ca.SX, p: SimpleNamespace) -> ca.SX:
-        """vᵀ ∂T/∂v − T + V [J], which motion without damping keeps; T + V of a T of pure squares."""
+        """vᵀ ∂T/∂v − T + V [J], kept without damping; T + V where T is all squares."""
         q_, v_ = ca.SX.sym("q", self.nq), ca.SX.sym("v", self.nv)
         T, V = self._value(self.kinetic, q_, v_, p), self._value(self.potential, q_, v_, p)
         kept = ca.dot(v_, ca.gradient(T, v_)) - T + V
