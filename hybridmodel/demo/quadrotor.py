@@ -56,9 +56,15 @@ def task() -> Task:
         ),
         recipe=Recipe(
             fit_parameters=("mass", "drag_x", "drag_y", "drag_z"),
+            features=(  # not where it is: air is the same everywhere
+                "attitude",
+                *(f"velocity_{axis}" for axis in "xyz"),
+                *(f"rate_{axis}" for axis in "xyz"),
+                *(s.name for s in system.inputs),
+            ),
             placement=placement.acceleration,
-            horizons=(1, 5, 20),
-            epochs=(40, 30, 12),
+            horizons=(1, 5, 20, 50),
+            epochs=(40, 30, 10, 4),
             stride=1,
             starts=3,
         ),
@@ -90,7 +96,7 @@ def task() -> Task:
             quick_seconds=5.5,
             tolerance=0.03,
         ),
-        quick_epochs=(15, 10, 4),
+        quick_epochs=(15, 10, 4, 1),
         error_stride=4,
         true_parameters={"mass": float(system.mass) + 0.1}
         | dict(zip(("drag_x", "drag_y", "drag_z"), (0.3, 0.2, 0.1), strict=True)),
