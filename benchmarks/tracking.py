@@ -1,6 +1,8 @@
 """Following a reference with a learned residual: KUKA and quadrotor against their bars.
 
-python -m benchmarks.tracking [--quick] [--seeds 1] --json FILE
+python -m benchmarks.tracking [--quick] [--seeds 3] --json FILE
+
+Tasks and recipes were settled on seeds below 10; the figures are of seeds from 10 on.
 """
 
 from __future__ import annotations
@@ -20,18 +22,20 @@ from hybridmodel.demo.record import Record, read_record
 from hybridmodel.evaluation import Evaluation
 
 RUNS = Path("runs/tracking")
+FIRST_SEED = 10
 _ROWS = ("physics", "identified", "network")
 
 
-def rows(quick: bool, seeds: int = 1, runs: Path = RUNS) -> list[Row]:
-    """All figures of both demonstrations, by their own command."""
+def rows(quick: bool, seeds: int | None = None, runs: Path = RUNS) -> list[Row]:
+    """All figures of both demonstrations, by their own command; three seeds, or a quick one."""
+    seeds = seeds or (1 if quick else 3)
     return [*kuka(quick, seeds, runs), *quadrotor(quick, seeds, runs)]
 
 
-def kuka(quick: bool, seeds: int = 1, runs: Path = RUNS) -> Iterator[Row]:
+def kuka(quick: bool, seeds: int, runs: Path = RUNS) -> Iterator[Row]:
     """A KUKA iiwa with 2 kg and friction that the physics does not know, in PyBullet."""
     found = _demonstrated("kuka", quick, seeds, runs)
-    yield from found.time(180.0, 60.0)
+    yield from found.time()
     joints = range(7)
     for row in _ROWS:
         ratio = [
@@ -43,10 +47,10 @@ def kuka(quick: bool, seeds: int = 1, runs: Path = RUNS) -> Iterator[Row]:
     yield from found.following("KUKA: flange on a figure eight", "≤ 0.4")
 
 
-def quadrotor(quick: bool, seeds: int = 1, runs: Path = RUNS) -> Iterator[Row]:
+def quadrotor(quick: bool, seeds: int, runs: Path = RUNS) -> Iterator[Row]:
     """A quadrotor with a payload and drag that the physics does not know, in PyBullet."""
     found = _demonstrated("quadrotor", quick, seeds, runs)
-    yield from found.time(180.0, 60.0)
+    yield from found.time()
     for row in _ROWS:
         ratio = [r.errors["hybrid"].at(50) / r.errors[row].at(50) for r in found.records]
         yield _row(f"quadrotor: error after 1 s, hybrid / {row}", ratio, "×", "")
@@ -59,9 +63,9 @@ class _Demonstrated:
     def __init__(self, name: str, records: Sequence[Record], seconds: float, quick: bool) -> None:
         self.name, self.records, self.seconds, self.quick = name, records, seconds, quick
 
-    def time(self, whole: float, short: float) -> Iterator[Row]:
+    def time(self) -> Iterator[Row]:
         words = f"demo {self.name}{' --quick' if self.quick else ''}"
-        yield Row(words, self.seconds, "s", f"≤ {short if self.quick else whole:g}")
+        yield Row(words, self.seconds, "s")
         data = self.records[0].summary["seconds_of_data"]
         yield Row(f"{words}: data behind it", data, "s", "≤ 60")
 
@@ -79,7 +83,7 @@ class _Demonstrated:
 def _demonstrated(name: str, quick: bool, seeds: int, runs: Path) -> _Demonstrated:
     """Every seed in a folder of its own; the time is the first one's."""
     records, first = [], None
-    for seed in range(seeds):
+    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         out = runs / f"{name}{'-quick' if quick else ''}-{seed}"
         command = [sys.executable, "-m", "hybridmodel", "demo", name, "--out", str(out)]
         command += ["--seed", str(seed), *(["--quick"] if quick else [])]
@@ -108,7 +112,7 @@ def _row(figure: str, values: Sequence[float], unit: str, bar: str) -> Row:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.tracking")
     parser.add_argument("--quick", action="store_true", help="the short demonstrations")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--runs", type=Path, default=RUNS, help="run folders")
     options = parser.parse_args()
