@@ -139,8 +139,9 @@ def _angular(random: np.random.Generator, case: Mismatch) -> Mismatch:
 
 
 def _motors(random: np.random.Generator, case: Mismatch) -> Mismatch:
-    if total(case.own, "friction") or total(case.system, "friction"):
-        raise UnclearError
+    """The engine's motors are what dry friction would be, so that a plant has one of both."""
+    if total(case.own, "friction"):
+        case = _setting(case, "dry friction", dry_friction="none")
     return _setting(case, "default motors", motors=True)
 
 
@@ -168,8 +169,8 @@ def _damping(random: np.random.Generator, case: Mismatch) -> Mismatch:
 
 
 def _friction(random: np.random.Generator, case: Mismatch) -> Mismatch:
-    if case.settings.motors:
-        raise UnclearError
+    if "dry friction" in case.culprits:
+        raise UnclearError  # the motors have it so
     if total(case.own, "friction") and random.random() < 0.6:
         return _setting(case, "dry friction", dry_friction="none")
     joint = str(random.choice([j.name for j in case.system.joints]))

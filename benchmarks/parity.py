@@ -26,7 +26,7 @@ from hybridmodel.envs.parity import check_parity
 from physics.rigid_body import urdf
 from physics.rigid_body.system import RigidBody
 
-FINAL_SEED = 20_250
+FINAL_SEED = 20_261
 TEN = (
     "cartpole.urdf",
     "TwoJointRobot_w_fixedJoints.urdf",

@@ -28,6 +28,9 @@ class Cost(ABC):
         """V(x, π), a scalar."""
 
 
+_UNIT = 1e-6  # how far a target quaternion's length may be from 1
+
+
 class Quadratic(Cost):
     """ℓ = Σ wᵢ eᵢ² + Σ vⱼ (uⱼ − uⱼ*)²,  V = Σ tᵢ eᵢ²,  e = x ⊟ target.
 
@@ -65,6 +68,14 @@ class Quadratic(Cost):
             "target", (*system.states, *system.inputs), goals | dict(target or {}), signed=True
         )
         n = len(system.states)
+        for row in system.quaternion_rows:
+            length = math.hypot(*all_targets[row : row + 4])
+            if abs(length - 1) > _UNIT:
+                names = [s.name for s in system.states[row : row + 4]]
+                raise ValueError(
+                    f"target of rotation {system.states[row].quaternion!r} must be a quaternion "
+                    f"of length 1, all four of {names}, got {all_targets[row : row + 4]}"
+                )
         self.target, self.input_target = all_targets[:n], all_targets[n:]
 
     def stage(self, x: ca.SX, u: ca.SX, k: ca.SX, pi: ca.SX) -> ca.SX:

@@ -136,10 +136,16 @@ class OptimalControlProblem:
     ) -> tuple[float, np.ndarray, float]:
         """Cost, states (H+1, nx) and violation of one input sequence (H, nu)."""
         pi, model = self.problem_parameters(parameters), self.model
+        x0, u = np.asarray(x0, dtype=float), np.asarray(u, dtype=float)
+        wanted = {"x0": (model.system.nx,), "u": (self.horizon, model.system.nu)}
+        for (name, shape), given in zip(wanted.items(), (x0, u), strict=True):
+            if given.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {given.shape}")
         if self._single is not None:
             p = model.physical().detach().cpu().numpy()
-            cost, x, violation = self._single(x0, np.asarray(u).T, pi.T, p, model.weights())
-            return float(cost), x.full().T, float(violation)
+            cost, x, violation = self._single(x0, u.T, pi.T, p, model.weights())
+            known = bool(np.isfinite(x.full()).all())  # fmax(NaN, 0) is 0
+            return float(cost), x.full().T, float(violation) if known else float("nan")
         with torch.no_grad():
             arguments = (torch.tensor(v, dtype=torch.float64) for v in (x0, u, pi))
             cost, x, violation = self.objective(*arguments)

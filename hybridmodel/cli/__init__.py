@@ -25,6 +25,7 @@ app = cyclopts.App(
     "Exit codes: 0 fine, 1 result worse than asked, 2 bad input, 3 missing extra. "
     "With --debug an error shows its traceback.",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `run` says so and gives the exit code
 )
 for _verb, _help in {
     "demo": "The whole story on one task: log, fit four models, plan, close the loop, report.",
@@ -55,7 +56,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; errors are one line on stderr."""
     debug = "--debug" in arguments
     try:
-        code = app([a for a in arguments if a != "--debug"], exit_on_error=False, print_error=False)
+        given = [a for a in arguments if a != "--debug"]
+        code = app(given, exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
         _say(str(error))
         return BAD_INPUT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +14,8 @@ from rich.console import Console
 from hybridmodel.cli import OK, WORSE
 
 if TYPE_CHECKING:
+    from hybridmodel.envs.bullet.settings import BulletSettings
+    from hybridmodel.envs.environment import Environment
     from physics import Mechanical
 
 _ENGINE_STEP = 1 / 240  # PyBullet's own [s]
@@ -51,7 +54,8 @@ def check_parity(
     package_root
         Folders in which package:// names are looked for.
     ignore
-        What of the file to leave out, where it is refused otherwise: mimic.
+        What of the file to leave out, where it is refused otherwise: mimic; stiffness, equality,
+        tendon of MJCF.
     inertia
         "file" as written, "pybullet" as the engine reads them.
     count
@@ -69,17 +73,18 @@ def check_parity(
     json_file
         Write all figures there.
     """
-    from hybridmodel import envs
     from hybridmodel.envs.bullet.settings import BulletSettings
     from hybridmodel.envs.parity import check_parity as check
     from hybridmodel.files import write_atomically
 
+    if seed < 0:
+        raise ValueError(f"--seed must be an integer ≥ 0, got {seed}")
+    if json_file is not None and (json_file.is_dir() or not json_file.resolve().parent.is_dir()):
+        raise ValueError(f"--json must be a file in a folder that is there, got {json_file}")
     system = _system(robot, floating=floating, roots=package_root, ignore=ignore, inertia=inertia)
     settings = BulletSettings() if clean else BulletSettings.engine_defaults()
-    with closing(envs.make(system, dt=dt, substeps=substeps)) as plant:
-        kind: Any = type(plant)
     with (
-        closing(kind(system, dt=dt, substeps=substeps, settings=settings)) as plant,
+        closing(_plant(system, dt, substeps, settings, package_root)) as plant,
         Console(stderr=True).status("") as status,
     ):
         found = check(
@@ -91,6 +96,24 @@ def check_parity(
         write_atomically(json_file, text.encode())
     agreed = found.holds or (match and found.match is not None and found.match.holds)
     return OK if agreed else WORSE
+
+
+def _plant(
+    system: Mechanical,
+    dt: float,
+    substeps: int,
+    settings: BulletSettings,
+    roots: tuple[Path, ...],
+) -> Environment:
+    """PyBullet's plant, of a robot without the armature that the engine has no room for."""
+    from hybridmodel import envs
+    from hybridmodel.envs.parity.steps import without
+
+    built = without(system, "armature")
+    with closing(envs.make(built, dt=dt, substeps=substeps)) as plant:
+        kind: Any = type(plant)
+    options = {"package_roots": roots} if roots else {}
+    return kind(built, dt=dt, substeps=substeps, settings=settings, **options)
 
 
 def _system(
@@ -106,13 +129,20 @@ def _system(
     from physics.rigid_body import mjcf, urdf
     from physics.rigid_body.system import RigidBody
 
-    suffix = Path(name).suffix
-    if suffix == ".urdf":
-        read = urdf.read(name, package_roots=roots, ignore=ignore)
-        return RigidBody.from_description(read, floating=floating, inertia=inertia)
-    if suffix in (".xml", ".mjcf"):
-        read = mjcf.read(name, ignore=ignore)
+    suffix = Path(name).suffix.lower()
+    if suffix in (".urdf", ".xml", ".mjcf"):
+        try:
+            if suffix == ".urdf":
+                read = urdf.read(name, package_roots=roots, ignore=ignore)
+            else:
+                read = mjcf.read(name, ignore=ignore)
+        except ValueError as error:
+            raise ValueError(_as_options(str(error))) from error
         return RigidBody.from_description(read, floating=floating or read.floating, inertia=inertia)
+    if Path(name).is_file():
+        raise ValueError(
+            f"argument robot: {name!r} is a file, and its ending must be .urdf, .xml or .mjcf"
+        )
     if floating or roots or ignore or inertia != "file":
         raise ValueError(
             f"--floating, --package-root, --ignore and --inertia are for files, got {name!r}"
@@ -121,3 +151,9 @@ def _system(
     if not isinstance(system, Mechanical):
         raise ValueError(f"argument robot: {name!r} is a {type(system).__name__}, no Mechanical")
     return system
+
+
+def _as_options(message: str) -> str:
+    """A refusal with Python's arguments written as options of this command."""
+    message = re.sub(r'ignore=\("(\w+)",\)', r"--ignore \1", message)
+    return message.replace("package_roots", "--package-root")

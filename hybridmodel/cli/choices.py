@@ -6,23 +6,38 @@ import dataclasses
 import importlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hybridmodel import HybridModel, load, placement
+from hybridmodel.collection import Policy
 from hybridmodel.data import Dataset, load_npz, read_csv
+from hybridmodel.data.trajectory import Array
 from hybridmodel.envs import AerialEffects, HiddenEffects, RobotEffects, VehicleEffects
+from hybridmodel.envs.payload import Laden
+from hybridmodel.excitation import (
+    Chirp,
+    ComputedTorque,
+    FourierMotion,
+    GeometricFlight,
+    Multisine,
+    RandomSteps,
+)
 from hybridmodel.placement import Placement
 from physics import (
     CartPole,
     DoublePendulum,
     DynamicBicycle,
     KinematicBicycle,
+    Mechanical,
     Pendulum,
     PlanarQuadrotor,
     Quadrotor,
     RigidBody,
+    Signal,
     System,
     TwoTanks,
 )
@@ -39,7 +54,13 @@ SYSTEMS = {
     "dynamic-bicycle": DynamicBicycle,
     "two-tanks": TwoTanks,
 }
-_EFFECTS = (HiddenEffects, RobotEffects, AerialEffects, VehicleEffects)
+_EFFECTS = (
+    (RigidBody, RobotEffects),
+    (Quadrotor | Laden, AerialEffects),
+    (DynamicBicycle, VehicleEffects),
+)
+_WAVES = {"multisine": Multisine, "chirp": Chirp, "steps": RandomSteps}
+_PERIOD, _HARMONICS = 6.0, 4  # s; of led motions
 _ROBOTS = {".urdf": RigidBody.from_urdf, ".xml": RigidBody.from_mjcf, ".mjcf": RigidBody.from_mjcf}
 
 
@@ -97,30 +118,95 @@ def placement_named(name: str) -> Placement:
     raise ValueError(f"--placement is one of {[p.name for p in placement.ALL]}, got {name!r}")
 
 
-def hidden_effects(path: Path | None) -> HiddenEffects:
-    """Hidden effects from a JSON file of the fields of their class; none without a file.
+def hidden_effects(path: Path | None, system: System) -> HiddenEffects:
+    """Hidden effects of a system from a JSON file of the fields of their class; none without one.
 
-    The class is the first of HiddenEffects, RobotEffects, AerialEffects and VehicleEffects that
-    has all of them.
+    The class: RobotEffects of a RigidBody, AerialEffects of a Quadrotor, VehicleEffects of a
+    DynamicBicycle, HiddenEffects of any other.
     """
     if path is None:
         return HiddenEffects()
     try:
-        fields = json.loads(path.read_text())
+        fields = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"--hidden {path}: is no JSON: {error}") from None
-    known = {kind: [f.name for f in dataclasses.fields(kind)] for kind in _EFFECTS}
-    if not isinstance(fields, dict):
-        raise ValueError(f"--hidden {path}: wants an object, got {fields!r}")
+    kind = next((kind for of, kind in _EFFECTS if isinstance(system, of)), HiddenEffects)
+    known = {field.name: field.type for field in dataclasses.fields(kind)}
+    if not isinstance(fields, dict) or not set(fields) <= set(known):
+        got = sorted(set(fields) - set(known)) if isinstance(fields, dict) else fields
+        raise ValueError(
+            f"--hidden {path}: wants an object with keys of {kind.__name__}, those of a "
+            f"{type(system).__name__}: {[*known]}, got {got!r}"
+        )
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    for kind, names in known.items():
-        if set(fields) <= set(names):
-            return kind(**values)
-    wrong = sorted(set(fields) - {name for names in known.values() for name in names})
-    raise ValueError(
-        f"--hidden {path}: wants an object with keys of one of "
-        f"{ {kind.__name__: names for kind, names in known.items()} }, got {wrong or [*fields]}"
-    )
+    for name, value in values.items():
+        try:
+            kind(**{name: value})
+        except (TypeError, ValueError) as error:
+            # a conversion inside says neither the field nor what it wants
+            own = str(error).startswith(name)
+            why = error if own else f"{name} must be {known[name]}, got {fields[name]!r}"
+            raise ValueError(f"--hidden {path}: {why}") from error
+    return kind(**values)
+
+
+def excitation_named(
+    name: str | None, system: System, *, amplitude: float, dt: float
+) -> tuple[Policy, tuple[float, ...] | None]:
+    """A policy by name and the state it starts from, None is the plant's own.
+
+    Without a name: motion for a robot on a fixed base with a motor in each joint and for a
+    quadrotor, which waves would drive out of their limits; multisine for any other system.
+    """
+    if name is None:
+        name = "motion" if _must_be_led(system) else "multisine"
+    if name != "motion":
+        return _WAVES[name](system.inputs, amplitude=amplitude), None
+    if not 0 < amplitude <= 1:
+        raise ValueError(f"--amplitude must be within 0 … 1, got {amplitude}")
+    if isinstance(system, Quadrotor):
+        coordinates = (*system.states[:3], Signal("yaw", "rad"))
+        places, reach = _places(coordinates, (0.0, 0.0, 1.5, 0.0), (2.0, 2.0, 1.0, 1.0))
+        start = (*places[:3], *system.neutral[3:])
+        fast = min(12.0, 0.4 / dt)
+        flight = FourierMotion(places, amplitude * reach, period=_PERIOD, harmonics=_HARMONICS)
+        return GeometricFlight(system, flight, bandwidth=(fast / 5, fast)), start
+    if not isinstance(system, Mechanical) or not system.nq == system.nv == system.nu:
+        raise ValueError(
+            "--excitation motion wants a Quadrotor, or a mechanical system with an input for each "
+            f"of its joints, got {type(system).__name__}: multisine, chirp or steps"
+        )
+    n = system.nq
+    places, reach = _places(system.states[:n], system.neutral[:n], (1.0,) * n)
+    highest = 2 * np.pi * _HARMONICS / _PERIOD
+    rates = np.array([min(-s.low, s.high) for s in system.states[n : 2 * n]])
+    reach = np.minimum(reach, rates / highest)
+    motion = FourierMotion(places, amplitude * reach, period=_PERIOD, harmonics=_HARMONICS)
+    led = ComputedTorque(system, motion, bandwidth=min(10.0, 0.25 / dt))
+    return led, (*places, *(0.0,) * (system.nx - n))
+
+
+def _must_be_led(system: System) -> bool:
+    if isinstance(system, RigidBody):
+        return not system.floating and system.nq == system.nv == system.nu
+    return isinstance(system, Quadrotor)
+
+
+def _places(
+    coordinates: Sequence[Signal], otherwise: Sequence[float], furthest: Sequence[float]
+) -> tuple[tuple[float, ...], Array]:
+    """The middle between the limits, within ±1 as far as they allow, and half of what is around.
+
+    `otherwise` where a limit is infinite; `furthest` bounds the half range.
+    """
+    places, reach = [], []
+    for signal, place, most in zip(coordinates, otherwise, furthest, strict=True):
+        half = min((signal.high - signal.low) / 2, most)
+        if np.isfinite([signal.low, signal.high]).all():
+            place = float(np.clip((signal.low + signal.high) / 2, -1, 1))
+        places.append(float(np.clip(place, signal.low + half, signal.high - half)))
+        reach.append(half)
+    return tuple(places), np.array(reach)
 
 
 def read_logs(paths: tuple[Path, ...], system: System | None, dt: float | None) -> Dataset:

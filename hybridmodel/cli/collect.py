@@ -8,7 +8,7 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import track
 
-from hybridmodel.cli import OK
+from hybridmodel.cli import OK, WORSE
 
 
 def collect(
@@ -18,18 +18,20 @@ def collect(
     logs: int = 10,
     seconds: float = 5.0,
     dt: float = 0.04,
-    excitation: Literal["multisine", "chirp", "steps"] = "multisine",
+    excitation: Literal["motion", "multisine", "chirp", "steps"] | None = None,
     amplitude: float = 0.5,
     hidden: Path | None = None,
     engine: Literal["pybullet", "mujoco", "ode"] = "pybullet",
     seed: int = 0,
 ) -> int:
-    """Log a simulated plant under an excitation.
+    """Log a simulated plant under an excitation; exits with 1 where no log has its full length.
 
     Parameters
     ----------
     system
-        pendulum, cartpole, double-pendulum, acrobot, pendubot, or MODULE:CLASS of your own.
+        A name, a robot's .urdf or .xml file, or MODULE:CLASS of your own. Names: pendulum,
+        cartpole, double-pendulum, acrobot, pendubot, quadrotor, planar-quadrotor,
+        kinematic-bicycle, dynamic-bicycle, two-tanks.
     out
         The .npz dataset, or a .csv (then one log) to write.
     logs
@@ -39,31 +41,37 @@ def collect(
     dt
         Control step [s].
     excitation
-        What commands the plant.
+        What commands the plant. motion: a controller on the nominal physics leads it through a
+        random motion inside its limits; default for robots on a fixed base and quadrotors, for
+        others multisine.
     amplitude
-        Share of the input bounds.
+        Share of the input bounds; of a motion, share of half the range of each joint up to 1 rad
+        or 1 m, of a quadrotor 2 m to each side, 1 m up and down and 1 rad of yaw.
     hidden
-        JSON file with what the physics does not know (the fields of HiddenEffects).
+        JSON file with what the physics does not know (the fields of HiddenEffects; of a robot
+        RobotEffects, of a quadrotor AerialEffects, of a car VehicleEffects).
     engine
         The plant's simulator.
     seed
         Of the first log.
     """
-    from hybridmodel import Chirp, Dataset, Multisine, RandomSteps, envs, save_npz, write_csv
-    from hybridmodel.cli.choices import hidden_effects, system_named
+    from hybridmodel import Dataset, envs, save_npz, write_csv
+    from hybridmodel.cli.choices import excitation_named, hidden_effects, system_named
     from hybridmodel.collection import collect as run
 
     if out.suffix not in (".npz", ".csv") or (out.suffix == ".csv" and logs != 1):
         raise ValueError(f"out must be a .npz, or a .csv with --logs 1, got {out}")
     if logs < 1 or not (seconds > 0 and dt > 0):
         raise ValueError("--logs, --seconds and --dt must be positive")
-    plant_system = system_named(system)
-    kinds = {"multisine": Multisine, "chirp": Chirp, "steps": RandomSteps}
-    policy = kinds[excitation](plant_system.inputs, amplitude=amplitude)
-    plant = envs.make(plant_system, engine=engine, dt=dt, hidden=hidden_effects(hidden))
+    if seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {seed}")
+    plant_system = system_named(system, "SYSTEM")
+    effects = hidden_effects(hidden, plant_system)
+    policy, start = excitation_named(excitation, plant_system, amplitude=amplitude, dt=dt)
+    plant = envs.make(plant_system, engine=engine, dt=dt, hidden=effects)
     console = Console()
     trajectories = [
-        run(plant, policy, steps=max(1, round(seconds / dt)), seed=seed + k)
+        run(plant, policy, steps=max(1, round(seconds / dt)), seed=seed + k, state=start)
         for k in track(range(logs), "collect", console=console, transient=True)
     ]
     plant.close()
@@ -77,6 +85,6 @@ def collect(
     if short:
         console.print(
             f"{len(short)} ended early at a limit of the plant (shortest {min(short):.2f} s); "
-            "lower --amplitude keeps it inside"
+            f"{'a lower --dt or --amplitude keeps' if start else 'lower --amplitude keeps'} it inside"
         )
-    return OK
+    return WORSE if len(short) == logs else OK

@@ -59,6 +59,8 @@ def demo(
 
     if seeds < 1 or workers < 1:
         raise ValueError(f"--seeds and --workers must be at least 1, got {seeds} and {workers}")
+    if seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {seed}")
     console = Console()
     chosen = TASKS[task]().quick() if quick else TASKS[task]()
     folder = out or Path("runs") / (task + ("-quick" if quick else ""))
@@ -89,6 +91,11 @@ def demo(
         f"[bold]{'The hybrid wins.' if wins else 'The hybrid does not win.'}[/] "
         f"{time.perf_counter() - started:.0f} s, report: {page}"
     )
+    if quick and not wins:
+        console.print(
+            "A quick run shows that everything works, not which model wins: that needs the whole "
+            "demonstration, without --quick."
+        )
     return OK if wins else WORSE
 
 

@@ -14,6 +14,7 @@ from hybridmodel.cli import OK, WORSE
 CORE = ("hybridmodel", "numpy", "scipy", "torch", "casadi", "safetensors")
 EXTRAS = {
     "sim": ("gymnasium", "pybullet"),
+    "mujoco": ("gymnasium", "mujoco"),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "report": ("matplotlib", "pillow", "jinja2"),
 }

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from hybridmodel.cli import OK, WORSE
+
+MOST_COLUMNS = 6  # signals; more are rows, so that a terminal of 80 columns shows them
 
 
 def evaluate(
@@ -34,7 +37,7 @@ def evaluate(
     at_most
         Exit with 1 where the scaled error at the horizon is larger.
     system
-        MODULE:CLASS, where the model's system is your own.
+        A robot's .urdf or .xml file, or MODULE:CLASS, where the model's system is your own.
     residual
         MODULE:FACTORY, where its residual is a torch.nn.Module of your own.
     dt
@@ -55,14 +58,24 @@ def evaluate(
         title=f"RMSE against {'the true state' if found.against == 'x' else 'measured outputs'}, "
         f"{found.windows} free runs"
     )
-    table.add_column("steps", justify="right")
-    for name in found.names:
-        table.add_column(name, justify="right")
-    table.add_column("scaled", justify="right")
-    table.add_column("without residual", justify="right")
-    steps = sorted({k for k in (1, 2, 5, 10, 20, 50, 100) if k <= horizon} | {horizon})
-    for k in steps:
-        cells = [f"{value:.4g}" for value in found.rmse[k - 1]]
-        table.add_row(str(k), *cells, f"{found.at(k):.4g}", f"{physics.at(k):.4g}")
+    wide = len(found.names) <= MOST_COLUMNS
+    shown = (1, 2, 5, 10, 20, 50, 100) if wide else (1, 5, 20, 50, 100)
+    steps = sorted({k for k in shown if k <= horizon} | {horizon})
+    digits = 4 if wide else 3
+    columns = [
+        [f"{value:.{digits}g}" for value in (*found.rmse[k - 1], found.at(k), physics.at(k))]
+        for k in steps
+    ]
+    names = (*found.names, "scaled", "without residual")
+    table.add_column("steps", justify="right" if wide else "left", no_wrap=not wide)
+    for heading in names if wide else steps:
+        table.add_column(str(heading), justify="right", no_wrap=not wide)
+    if wide:
+        for k, cells in zip(steps, columns, strict=True):
+            table.add_row(str(k), *cells)
+    else:
+        table.box, table.padding = box.SIMPLE_HEAD, (0, 1, 0, 0)
+        for name, cells in zip(names, zip(*columns, strict=True), strict=True):
+            table.add_row(name, *cells)
     Console().print(table)
     return WORSE if at_most is not None and not found.at(horizon) <= at_most else OK

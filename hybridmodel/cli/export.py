@@ -35,7 +35,7 @@ def export(
     dtype
         Of the numbers, for c and onnx.
     system
-        MODULE:CLASS, where the model's system is your own.
+        A robot's .urdf or .xml file, or MODULE:CLASS, where the model's system is your own.
     residual
         MODULE:FACTORY, where its residual is a torch.nn.Module of your own.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -139,4 +140,9 @@ def fit(
         f"physics alone {result.physics:.4f} (held-out logs, in deviations); "
         f"{result.stopped}, {result.seconds:.1f} s"
     )
+    if not math.isfinite(result.physics):
+        console.print(
+            f"the physics alone diverges at dt = {train.dt:g} s: stiff rates, as of friction on a "
+            f"light joint, want more than --substeps {substeps}"
+        )
     return OK if result.validation < result.physics else WORSE

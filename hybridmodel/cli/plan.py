@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hybridmodel.cli import OK, WORSE
+from hybridmodel.cli.evaluate import MOST_COLUMNS
 
 
 def plan(
@@ -54,7 +57,7 @@ def plan(
     seed
         Of what is drawn.
     system
-        MODULE:CLASS, where the model's system is your own.
+        A robot's .urdf or .xml file, or MODULE:CLASS, where the model's system is your own.
     residual
         MODULE:FACTORY, where its residual is a torch.nn.Module of your own.
     out
@@ -91,15 +94,27 @@ def plan(
         f"{found.status.value}: cost {found.cost:.6g}, {found.iterations} iterations, "
         f"{found.seconds:.2f} s"
     )
-    table = Table()
-    table.add_column("t [s]", justify="right")
     signals = (*loaded.system.inputs, *loaded.system.states, *loaded.system.memory)
-    for signal in signals:
-        table.add_column(f"{signal.name} [{signal.unit}]", justify="right")
-    for k in range(0, horizon + 1, max(1, horizon // 10)):
-        u = found.u[k] if k < horizon else [np.nan] * loaded.system.nu
-        values = [*u, *found.x[k]]
-        table.add_row(f"{k * loaded.dt:.2f}", *("" if np.isnan(v) else f"{v:.3f}" for v in values))
+    names = [escape(f"{signal.name} [{signal.unit}]") for signal in signals]
+    wide = len(signals) <= MOST_COLUMNS
+    steps = range(0, horizon + 1, max(1, horizon // 10))
+    steps = steps if wide else sorted({*np.linspace(0, horizon, 5).round().astype(int).tolist()})
+    values = [
+        [*(found.u[k] if k < horizon else [np.nan] * loaded.system.nu), *found.x[k]] for k in steps
+    ]
+    times = [f"{k * loaded.dt:.2f}" for k in steps]
+    cells = [["" if np.isnan(v) else f"{v:.3f}" for v in row] for row in values]
+    table = Table()
+    table.add_column(escape("t [s]"), justify="right" if wide else "left", no_wrap=not wide)
+    for heading in names if wide else times:
+        table.add_column(heading, justify="right", no_wrap=not wide)
+    if wide:
+        for time, row in zip(times, cells, strict=True):
+            table.add_row(time, *row)
+    else:
+        table.box, table.padding = box.SIMPLE_HEAD, (0, 1, 0, 0)
+        for name, row in zip(names, zip(*cells, strict=True), strict=True):
+            table.add_row(name, *row)
     console.print(table)
     if out is not None:
         buffer = io.BytesIO()

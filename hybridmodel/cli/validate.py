@@ -15,6 +15,7 @@ def validate(
     *,
     logs: int = 5,
     seconds: float = 4.0,
+    excitation: Literal["motion", "multisine", "chirp", "steps"] | None = None,
     amplitude: float = 0.5,
     hidden: Path | None = None,
     engine: Literal["pybullet", "mujoco", "ode"] = "pybullet",
@@ -36,10 +37,16 @@ def validate(
         How many fresh logs.
     seconds
         Length of each [s].
+    excitation
+        What commands the plant. motion: a controller on the nominal physics leads it through a
+        random motion inside its limits; default for robots on a fixed base and quadrotors, for
+        others multisine.
     amplitude
-        Of the multisine, a share of the input bounds.
+        Share of the input bounds; of a motion, share of half the range of each joint up to 1 rad
+        or 1 m, of a quadrotor 2 m to each side, 1 m up and down and 1 rad of yaw.
     hidden
-        JSON file with the plant's hidden effects.
+        JSON file with the plant's hidden effects (the fields of HiddenEffects; of a robot
+        RobotEffects, of a quadrotor AerialEffects, of a car VehicleEffects).
     engine
         The plant's simulator, built from the model's own parameters.
     horizon
@@ -49,16 +56,24 @@ def validate(
     seed
         Of the excitation.
     system
-        MODULE:CLASS of the nominal system the plant is built from; default: the model's.
+        The nominal system the plant is built from, a name, a robot's .urdf or .xml file, or
+        MODULE:CLASS; default: the model's.
     residual
         MODULE:FACTORY, where the model's residual is a torch.nn.Module of your own.
     """
-    from hybridmodel import Dataset, Multisine, check_agreement, envs
+    from hybridmodel import Dataset, check_agreement, envs
     from hybridmodel import evaluate as evaluate_model
-    from hybridmodel.cli.choices import hidden_effects, load_model, system_named
+    from hybridmodel.cli.choices import (
+        excitation_named,
+        hidden_effects,
+        load_model,
+        system_named,
+    )
     from hybridmodel.collection import collect as run
     from physics import tangent
 
+    if seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {seed}")
     given = None if system is None else system_named(system)
     own = system if system is not None and ":" in system else None
     loaded = load_model(model, own, residual)
@@ -71,10 +86,13 @@ def validate(
     console = Console()
     console.print(str(agreement))
     plant_system = loaded.system if given is None else given
-    plant = envs.make(plant_system, engine=engine, dt=loaded.dt, hidden=hidden_effects(hidden))
+    effects = hidden_effects(hidden, plant_system)
+    policy, start = excitation_named(excitation, plant_system, amplitude=amplitude, dt=loaded.dt)
+    plant = envs.make(plant_system, engine=engine, dt=loaded.dt, hidden=effects)
     steps = max(horizon + plant_system.memory_steps, round(seconds / loaded.dt))
-    policy = Multisine(plant_system.inputs, amplitude=amplitude)
-    trajectories = [run(plant, policy, steps=steps, seed=seed + k) for k in range(logs)]
+    trajectories = [
+        run(plant, policy, steps=steps, seed=seed + k, state=start) for k in range(logs)
+    ]
     plant.close()
     long_enough = [t for t in trajectories if t.steps >= horizon]
     if not long_enough:

@@ -38,7 +38,7 @@ from hybridmodel.planners import Plan, Status
 
 STEPS = (1, 20, 50)
 LABELS = {"gradient": "multiple shooting", "cem": "CEM"}
-PACKAGES = ("hybridmodel", "torch", "casadi", "numpy", "scipy", "gymnasium", "pybullet")
+PACKAGES = ("hybridmodel", "torch", "casadi", "numpy", "scipy", "gymnasium", "pybullet", "mujoco")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def _start_worker(messages: Any) -> None:
     global _messages
     _messages = messages
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked, and ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -66,7 +66,10 @@ def pool(workers: int) -> Iterator[Pool]:
         try:
             yield made
         except BaseException:
+            running = list((made._processes or {}).values())  # shutdown forgets them
             made.shutdown(wait=False, cancel_futures=True)
+            for process in running:
+                process.terminate()  # or leaving the block would wait for what they do
             raise
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Self
 
 import casadi as ca
@@ -37,7 +39,9 @@ class RobotEffects(HiddenEffects):
         super().__post_init__()
         _check_payload(self)
         _require_amount("table_friction", self.table_friction)
-        if self.table is not None and not math.isfinite(self.table):
+        if not isinstance(self.payload_link, str):
+            raise ValueError(f"payload_link must be a link's name, got {self.payload_link!r}")
+        if self.table is not None and not (_is_number(self.table) and math.isfinite(self.table)):
             raise ValueError(f"table must be a height in metres or None, got {self.table!r}")
 
     @property
@@ -87,9 +91,9 @@ class AerialEffects(HiddenEffects):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_payload(self)
-        drag = tuple(map(float, self.linear_drag))
+        drag = _three("linear_drag", self.linear_drag, "three numbers ≥ 0")
         object.__setattr__(self, "linear_drag", drag)
-        if len(drag) != 3 or not all(0 <= value < math.inf for value in drag):
+        if not all(0 <= value < math.inf for value in drag):
             raise ValueError(f"linear_drag must be three numbers ≥ 0, got {self.linear_drag!r}")
         for name in ("quadratic_drag", "ground_effect"):
             _require_amount(name, getattr(self, name))
@@ -141,7 +145,7 @@ class VehicleEffects(HiddenEffects):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.tyre_friction < math.inf:
+        if not (_is_number(self.tyre_friction) and 0 < self.tyre_friction < math.inf):
             raise ValueError(f"tyre_friction must be a number > 0, got {self.tyre_friction!r}")
 
     def check(self, system: System) -> None:
@@ -164,12 +168,25 @@ class VehicleEffects(HiddenEffects):
 
 def _check_payload(effects: RobotEffects | AerialEffects) -> None:
     _require_amount("payload", effects.payload)
-    at = tuple(map(float, effects.payload_at))
+    at = _three("payload_at", effects.payload_at, "three finite numbers")
     object.__setattr__(effects, "payload_at", at)
-    if len(at) != 3 or not all(map(math.isfinite, at)):
+    if not all(map(math.isfinite, at)):
         raise ValueError(f"payload_at must be three finite numbers, got {effects.payload_at!r}")
 
 
 def _require_amount(name: str, value: float) -> None:
-    if not 0 <= value < math.inf:
+    if not (_is_number(value) and 0 <= value < math.inf):
         raise ValueError(f"{name} must be a finite number ≥ 0, got {value!r}")
+
+
+def _three(name: str, values: Any, wanted: str) -> Vector:
+    numbers = tuple(values) if isinstance(values, Iterable) else ()
+    if len(numbers) != 3 or not all(map(_is_number, numbers)):
+        raise ValueError(f"{name} must be {wanted}, got {values!r}")
+    x, y, z = map(float, numbers)
+    return x, y, z
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a real number; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -154,7 +154,7 @@ class Environment(gymnasium.Env[np.ndarray, np.ndarray], ABC):
             x = self._initial.copy()
         else:
             nudge = self.np_random.uniform(-0.01, 0.01, len(tangent.signals(self.system.states)))
-            x = self._nudged(np.array(self.system.neutral), nudge)
+            x = np.clip(self._nudged(np.array(self.system.neutral), nudge), *self._bounds)
         self._place(x)
         self._x, self._k = x, 0
         self._actuator.reset()

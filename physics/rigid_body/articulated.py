@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from physics.rigid_body.carried import Carried, beyond
 from physics.rigid_body.dynamics import Motion, Wrench, gyration, wrench
 from physics.rigid_body.moments import Moments
 from physics.rigid_body.spatial import (
@@ -31,8 +32,6 @@ from physics.rigid_body.spatial import (
     transpose,
 )
 from physics.rigid_body.tree import Body
-
-_NO_INERTIA = 1e-14  # [kg·m², kg] rounding leaves less of a body without any
 
 
 @dataclass(frozen=True)
@@ -116,16 +115,18 @@ def forward(
         sideways[i] = apply(gyrations[body.parent], frame.position)
         coriolis[i] = _coriolis(body, omegas[i], v[body.row])
     solved: list[_Eliminated] = []
+    carried = beyond(bodies)
     for i in range(len(bodies) - 1, 0, -1):
         body, frame, k = bodies[i], frames[i], bodies[i].row
-        joint, A, p = _eliminate(body, inertias[i], biases[i], coriolis[i], tau[k], armature[k])
+        A, size = inertias[i], carried[i]
+        joint, A, p = _eliminate(body, A, biases[i], coriolis[i], tau[k], armature[k], size)
         solved.append(joint)
         outer = A.seen_from(frame)
         p = p.seen_from(frame).plus(outer.wrench(ORIGIN, sideways[i]))
         inertias[body.parent] = inertias[body.parent].joined(outer)
         biases[body.parent] = biases[body.parent].plus(p)
     if base is None:
-        base = _released(inertias[0], biases[0], push, omega)
+        base = _released(inertias[0], biases[0], push, omega, carried[0])
     motions, accelerations = [base], [0.0] * (len(bodies) - 1)
     for i, joint in zip(range(1, len(bodies)), reversed(solved), strict=True):
         body, frame, outer = bodies[i], frames[i], motions[bodies[i].parent]
@@ -148,18 +149,25 @@ def _coriolis(body: Body, omega: Vector, v: Scalar) -> Wrench:
 
 
 def _eliminate(
-    body: Body, A: ArticulatedInertia, p: Wrench, coriolis: Wrench, tau: Scalar, armature: Scalar
+    body: Body,
+    A: ArticulatedInertia,
+    p: Wrench,
+    coriolis: Wrench,
+    tau: Scalar,
+    armature: Scalar,
+    size: Carried,
 ) -> tuple[_Eliminated, ArticulatedInertia, Wrench]:
     """The joint, and what its parent feels of the body once the joint gives way."""
     column = transpose(A.H)
     turning, moving = (column[2], A.M[2]) if body.slides else (A.J[2], A.H[2])
     own = moving[2] if body.slides else turning[2]
     pivot = own + armature
-    if isinstance(pivot, float) and not pivot > _NO_INERTIA:
+    if isinstance(pivot, float) and not pivot > size.least(slides=body.slides):
         name = body.joint.name if body.joint is not None else ""
         raise ValueError(
             f"joint {name!r} accelerates without limit: what it moves has inertia {pivot:.3g}, "
-            "wanted > 0; give the links beyond it mass, or the joint an armature"
+            f"wanted {size.wanted(slides=body.slides)}; give the links beyond it mass, or the "
+            "joint an armature"
         )
     inverse = 1 / pivot
     bare = isinstance(armature, float) and armature == 0
@@ -193,23 +201,26 @@ def _eliminate(
     return _Eliminated(rest * inverse, gain_t, gain_m), left, felt
 
 
-def _released(A: ArticulatedInertia, p: Wrench, push: Wrench, omega: Vector) -> Motion:
+def _released(
+    A: ArticulatedInertia, p: Wrench, push: Wrench, omega: Vector, size: Carried
+) -> Motion:
     """The base's motion: A (ω̇, a) = push − p."""
     H, columns = A.H, transpose(A.H)
     matrix = [[*A.J[i], *H[i]] for i in range(3)] + [[*columns[i], *A.M[i]] for i in range(3)]
     given = [*push.moment, *push.force]
-    x = _solve(matrix, [g - b for g, b in zip(given, [*p.moment, *p.force], strict=True)])
+    x = _solve(matrix, [g - b for g, b in zip(given, [*p.moment, *p.force], strict=True)], size)
     return Motion(omega, (x[0], x[1], x[2]), (x[3], x[4], x[5]))
 
 
-def _solve(A: list[list[Scalar]], b: list[Scalar]) -> list[Scalar]:
-    """A⁻¹ b of a symmetric positive definite A, by elimination (L D Lᵀ)."""
+def _solve(A: list[list[Scalar]], b: list[Scalar], size: Carried) -> list[Scalar]:
+    """A⁻¹ b of a symmetric positive definite A (6, 6), turning first, by elimination (L D Lᵀ)."""
     n, A, x = len(b), [list(row) for row in A], list(b)
     for k in range(n):
-        if isinstance(A[k][k], float) and not A[k][k] > _NO_INERTIA:
+        if isinstance(A[k][k], float) and not A[k][k] > size.least(slides=k > 2):
             raise ValueError(
                 f"the base floats but has too little inertia: {A[k][k]:.3g} in one direction, "
-                "wanted > 0; give the root link mass, or fix it by floating=False"
+                f"wanted {size.wanted(slides=k > 2)}; give the root link mass, or fix it by "
+                "floating=False"
             )
         inverse = 1 / A[k][k]
         for i in range(k + 1, n):

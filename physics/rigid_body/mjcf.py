@@ -55,6 +55,8 @@ def parse(
     text: str | bytes, *, source: str = "MJCF text", ignore: Collection[str] = ()
 ) -> Description:
     """The robot of an MJCF document; ValueError naming `source`, line, body or joint."""
+    if isinstance(ignore, str):  # a text is a collection, of letters
+        raise ValueError(f"ignore must be a collection such as {IGNORABLE[:1]}, got {ignore!r}")
     if unknown := [name for name in ignore if name not in IGNORABLE]:
         raise ValueError(f"ignore must be of {IGNORABLE}, got {unknown[0]!r}")
     try:

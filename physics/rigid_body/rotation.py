@@ -6,12 +6,12 @@ import math
 
 from physics.rigid_body.description import Matrix, Pose, Vector
 
-RIGHT_ANGLE = 1e-10  # [rad] an angle this close to a multiple of π/2 is taken as that multiple
+RIGHT_ANGLE = 1e-12  # [rad] an angle this close to a multiple of π/2 is taken as that multiple
 _QUARTERS = ((0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0))  # (sin, cos) of k π/2
 
 
 def sine_cosine(angle: float) -> tuple[float, float]:
-    """(sin, cos) of an angle [rad]; exactly 0 and ±1 within 1e-10 rad of a multiple of π/2."""
+    """(sin, cos) of an angle [rad]; exactly 0 and ±1 within 1e-12 rad of a multiple of π/2."""
     turns = round(angle / (math.pi / 2))
     if abs(angle - turns * (math.pi / 2)) <= RIGHT_ANGLE:
         return _QUARTERS[turns % 4]
@@ -63,7 +63,7 @@ def from_z_to(direction: Vector) -> Matrix:
 
 
 def exact(rotation: Matrix) -> Matrix:
-    """The nearest matrix of 0 and ±1 where it is within 1e-10 in each entry, else the same."""
+    """The nearest matrix of 0 and ±1 where it is within 1e-12 in each entry, else the same."""
     (a, b, c), (d, e, f), (g, h, i) = rotation
     if any(abs(x - round(x)) > RIGHT_ANGLE for x in (a, b, c, d, e, f, g, h, i)):
         return rotation

@@ -4,8 +4,8 @@
     I = R I_file Rᵀ                     inertia turned into the link's axes
 
 Where the specification is silent or files differ:
-- an angle within 1e-10 rad of a multiple of π/2 is taken as that multiple, so that rotations of
-  files that write 1.57079632679 are exact and symbolic graphs stay small;
+- an angle within 1e-12 rad of a multiple of π/2 is taken as that multiple, so that rotations of
+  files that write 3.14159265358979 are exact and symbolic graphs stay small;
 - a limit with lower > upper, or with neither, means none (as in PyBullet); one alone is met by 0;
 - effort and velocity that are 0 or missing are unknown, hence inf. PyBullet stores them and never
   enforces them, Pinocchio keeps the 0, Drake makes no motor for effort 0;
@@ -47,9 +47,7 @@ def read(
 
     Raises FileNotFoundError, or ValueError naming file, line, link or joint.
     """
-    for root in package_roots:
-        if not Path(root).is_dir():
-            raise ValueError(f"package_roots must be folders, got {os.fspath(root)!r}")
+    folders(package_roots)
     return parse(safe_xml.read(source), source=os.fspath(source), ignore=ignore)
 
 
@@ -57,12 +55,26 @@ def parse(
     text: str | bytes, *, source: str = "URDF text", ignore: Collection[str] = ()
 ) -> Description:
     """The robot of a URDF document; ValueError naming `source`, line, link or joint."""
+    if isinstance(ignore, str):  # a text is a collection, of letters
+        raise ValueError(f"ignore must be a collection such as ('mimic',), got {ignore!r}")
     if unknown := [name for name in ignore if name != "mimic"]:
         raise ValueError(f"ignore may hold 'mimic', got {unknown[0]!r}")
     try:
         return _robot(safe_xml.parse(text), source, frozenset(ignore))
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
+
+
+def folders(package_roots: Sequence[str | os.PathLike[str]]) -> tuple[Path, ...]:
+    """The roots as paths; ValueError where one is no folder, or they are a single path."""
+    if isinstance(package_roots, str | bytes | os.PathLike):  # a text is a sequence, of letters
+        one = os.fspath(package_roots)
+        raise ValueError(f"package_roots must be a sequence such as ({one!r},), got {one!r}")
+    roots = tuple(map(Path, package_roots))
+    for root in roots:
+        if not root.is_dir():
+            raise ValueError(f"package_roots must be folders, got {os.fspath(root)!r}")
+    return roots
 
 
 def resolve(
@@ -84,7 +96,7 @@ def resolve(
     bad = "\0" in name or "://" in str(path) or not path.parts or ":" in path.parts[0]
     if bad or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"filename {shorten(filename)} {inside}")
-    places = [(Path(root), path) for root in (folder, *package_roots)]
+    places = [(root, path) for root in (Path(folder), *folders(package_roots))]
     if package:
         rest = PurePosixPath(*path.parts[1:])
         places += [(root, rest) for root, _ in places if root.resolve().name == path.parts[0]]

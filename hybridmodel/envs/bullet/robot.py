@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from pathlib import Path
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from hybridmodel.envs.bullet import source
+from hybridmodel.envs.bullet.lumped import lumped_root
 from hybridmodel.envs.bullet.plant import Body, BulletPlant
 from hybridmodel.envs.bullet.quiet import pybullet
+from hybridmodel.envs.bullet.settings import BulletSettings
 from hybridmodel.envs.effects import RobotEffects
+from hybridmodel.envs.environment import Reward
+from hybridmodel.envs.hidden import HiddenEffects
 from physics import RigidBody
-from physics.rigid_body import constants
-from physics.rigid_body.description import Description, Joint
-from physics.rigid_body.payload import as_fitted
+from physics.rigid_body import urdf
+from physics.rigid_body.description import Description
+from physics.rigid_body.payload import described
 
 _TABLE = 0.05  # half the thickness of a table over the reach
 _FRAME = 0.62  # half of what a picture shows over the reach
@@ -25,41 +29,78 @@ _FRAME = 0.62  # half of what a picture shows over the reach
 class BulletRobot(BulletPlant):
     """`physics.RigidBody`, on a fixed or a floating base.
 
-    The engine is given the robot's own URDF file with the System's masses, inertias and places
-    of joints written into it to 17 digits; `settings.inertia` "file" and "shapes" load the file
-    as it is, unless hidden effects or edits have changed the description. A robot that comes
-    from no URDF file is written whole, drawn as bars. Joints are found by name.
+    The engine is given a copy of the robot's own URDF file with the System's masses, inertias,
+    axes and places of joints written into it to 17 digits; with `settings.inertia` "file" and
+    "shapes" the copy keeps the file's numbers, unless hidden effects or edits have changed the
+    description. A robot that comes from no URDF file is written whole, drawn as bars. Joints are
+    found by name.
+
+    Meshes and textures are those that `physics.rigid_body.urdf.resolve` finds in the folder of
+    the file and in `package_roots`. Pictures without them are left out, and so are collision
+    shapes, unless inertias are to come from shapes or links may touch something.
 
     A table (`RobotEffects.table`) is a static box before a fixed robot, from 0.3 to 1.1 of its
     reach along x, and under a floating one; all links collide with it, inelastically, and with
     nothing else.
 
-    Raises ValueError where a joint has an armature, which the engine has no room for.
+    Raises ValueError where a joint has an armature, which the engine has no room for, or where a
+    collision shape that is needed lacks its mesh.
     """
 
     builds = RigidBody
     engine_step = 5e-4
 
+    def __init__(
+        self,
+        system: RigidBody,
+        *,
+        dt: float,
+        substeps: int | None = None,
+        hidden: HiddenEffects | None = None,
+        reward: Reward | None = None,
+        initial_state: Sequence[float] | np.ndarray | None = None,
+        episode_steps: int | None = None,
+        render_mode: str | None = None,
+        size: tuple[int, int] = (640, 400),
+        settings: BulletSettings | None = None,
+        package_roots: Sequence[str | os.PathLike[str]] = (),
+    ) -> None:
+        self._package_roots = urdf.folders(package_roots)
+        super().__init__(
+            system,
+            dt=dt,
+            substeps=substeps,
+            hidden=hidden,
+            reward=reward,
+            initial_state=initial_state,
+            episode_steps=episode_steps,
+            render_mode=render_mode,
+            size=size,
+            settings=settings,
+        )
+        self._arguments["package_roots"] = self._package_roots
+
     def _describe(self, system: Any) -> Body:
-        true = as_true(system)
+        true = described(system.description, system.parameters)
         settings = self.engine_settings
         if settings.inertia == "system" and system.floating:
-            true = source.lumped_root(true)
+            true = lumped_root(true)
         heavy = [joint.name for joint in true.joints if joint.moves and joint.armature > 0]
         if heavy:
             raise ValueError(f"system: PyBullet has no armature, and joint {heavy[0]!r} has one")
         touches = self._table() is not None or settings.self_collision
-        urdf: str | Path
-        if settings.inertia == "system" or not source.is_own_file(true):
-            shapes = touches or settings.inertia == "shapes"
-            urdf = source.text(true, visuals=self.render_mode is not None, shapes=shapes)
-        else:
-            urdf = Path(true.source)
+        own = settings.inertia != "system" and source.is_own_file(true)
+        written = (source.as_written if own else source.text)(
+            true,
+            visuals=self.render_mode is not None,
+            shapes=touches or settings.inertia == "shapes",
+            package_roots=self._package_roots,
+        )
         moving = [joint for joint in true.joints if joint.moves]
         still = None if system.floating else true.root
         size, center = extent(true)
         return Body(
-            urdf=urdf,
+            urdf=written,
             damping=tuple(joint.damping for joint in moving),
             friction=tuple(joint.friction for joint in moving),
             gravity=float(system.gravity),
@@ -115,21 +156,6 @@ class BulletRobot(BulletPlant):
 
     def _collides(self) -> bool:
         return super()._collides() or self._table() is not None
-
-
-def as_true(system: RigidBody) -> Description:
-    """The description with the values that the system's constants have."""
-    values = system.parameters
-
-    def joint(old: Joint) -> Joint:
-        kinds = {kind: values.get(f"{old.name}.{kind}") for kind in constants.JOINT}
-        return dataclasses.replace(old, **{k: float(v) for k, v in kinds.items() if v is not None})
-
-    description = system.description
-    links = tuple(as_fitted(link, values) for link in description.links)
-    return dataclasses.replace(
-        description, links=links, joints=tuple(map(joint, description.joints))
-    )
 
 
 def extent(description: Description) -> tuple[float, tuple[float, float, float]]:

@@ -56,7 +56,8 @@ class World:
                         str(path), useFixedBase=fixed, flags=flags, physicsClientId=self.client
                     )
             except pybullet.error as error:
-                raise ValueError(f"PyBullet does not load {path}: {error}") from None
+                name = "the URDF text it is given" if isinstance(urdf, str) else path
+                raise ValueError(f"PyBullet does not load {name}: {error}") from None
 
     def step(self) -> None:
         pybullet.stepSimulation(physicsClientId=self.client)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from physics import CartPole, DoublePendulum, Mechanical, Pendulum
-from physics.rigid_body import RigidBody, constants
+from physics.rigid_body import RigidBody
 from physics.rigid_body.description import Description, Joint, Link, Matrix, Pose
-from physics.rigid_body.payload import as_fitted
+from physics.rigid_body.payload import described
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,18 +78,7 @@ def _double_pendulum(s: DoublePendulum) -> Description:
 
 def _robot(s: RigidBody) -> Description:
     """With the constants of the System, which override those of its description."""
-    values = s.parameters
-
-    def constant(joint: Joint, kind: str) -> float:
-        name = f"{joint.name}.{kind}"
-        return float(values[name]) if name in values else getattr(joint, kind)
-
-    joints = tuple(
-        dataclasses.replace(joint, **{kind: constant(joint, kind) for kind in constants.JOINT})
-        for joint in s.description.joints
-    )
-    links = tuple(as_fitted(link, values) for link in s.description.links)
-    return dataclasses.replace(s.description, links=links, joints=joints)
+    return described(s.description, s.parameters)
 
 
 _BUILT: Mapping[type, Callable[..., Description]] = {

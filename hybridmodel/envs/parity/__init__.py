@@ -7,8 +7,9 @@ probes      states and inputs at which a plant is asked
 culprits    what is known to make PyBullet differ, as a table
 switches    the culprits of one plant, each to be set alone or left out
 setup       a plant as its choices; constants, those of a System by name
-diagnosis   switch, measure, name; steps, the same for the engine's step
-matching    what makes both agree, measured again
+diagnosis   switch, measure, name; steps, the same for the engine's step; others, for other engines
+apart       what no engine can be asked about; axes, those of a file that are not of unit length
+matching    what makes both agree, measured again; advice, what to change for it, as code
 report      ParityReport
 """
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from hybridmodel.envs.environment import Environment
 from hybridmodel.envs.parity import measure, probes
-from hybridmodel.envs.parity.diagnosis import Diagnosis, diagnose
+from hybridmodel.envs.parity.diagnosis import above, diagnose
 from hybridmodel.envs.parity.gaps import (
     measured_accelerations,
     modelled_accelerations,
@@ -19,6 +19,7 @@ from hybridmodel.envs.parity.gaps import (
     relative,
 )
 from hybridmodel.envs.parity.measure import Reference
+from hybridmodel.envs.parity.others import explain
 from hybridmodel.envs.parity.report import JointGap, ParityReport
 from hybridmodel.envs.parity.setup import Setup
 from physics import Mechanical
@@ -47,7 +48,8 @@ def check_parity(
 
     Where they differ and the plant is PyBullet's, every known culprit (`parity.culprits`) is
     switched on the engine: one is named where, all others clean, it alone makes a gap above the
-    noise of the clean pair. What is left with all of them clean is reported as unexplained, and
+    noise of the clean pair. Of other engines' plants the constants and hidden effects are switched.
+    What is left with all of them clean is reported as unexplained, and
     `match` says under which settings, steps and constants the two agree, measured again.
 
     Raises ValueError where the two have other states or inputs, or a number has no meaning.
@@ -76,20 +78,18 @@ def check_parity(
         )
         for i, name in enumerate(measure.rows(system))
     )
-    found = Diagnosis((), (), float(gap.max()), None)
+    bars = (acceleration_bar, rollout_bar)
     if subject is not None:
-        found = diagnose(
-            system,
-            subject,
-            reference,
-            bars=(acceleration_bar, rollout_bar),
-            seed=seed + 1,
-            progress=say,
+        found = diagnose(system, subject, reference, bars=bars, seed=seed + 1, progress=say)
+    else:
+        found = explain(system, environment, reference, (states, inputs), measured, bars=bars)
+    unexplained = found.unexplained
+    if not (unexplained or any(not one.beyond for one in found.findings)):
+        names = measure.rows(system)
+        unexplained = tuple(
+            above(names, gap.max(axis=0), acceleration_bar, "{}")
+            + above(names, rolled, rollout_bar, "{} in rollouts")
         )
-    elif gap.max() > acceleration_bar:
-        per_row = zip(measure.rows(system), gap.max(axis=0).tolist(), strict=True)
-        left = tuple((name, value) for name, value in per_row if value > acceleration_bar)
-        found = Diagnosis((), left, float(gap.max()), None)
     return ParityReport(
         system=type(system).__name__,
         plant=type(environment).__name__,
@@ -97,7 +97,7 @@ def check_parity(
         worst_state=tuple(states[worst].tolist()),
         worst_input=tuple(inputs[worst].tolist()),
         findings=found.findings,
-        unexplained=found.unexplained,
+        unexplained=unexplained,
         clean=found.clean,
         match=found.match,
         count=len(states),

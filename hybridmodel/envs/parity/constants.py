@@ -1,7 +1,8 @@
 """Constants of a System by name, those of a robot in the terms of its description.
 
     "<link>.mass", "<link>.center_x" …, "<link>.inertia" (3, 3),
-    "<joint>.damping", "<joint>.friction", "<joint>.armature", "<joint>.gear"
+    "<joint>.damping", "<joint>.friction", "<joint>.armature", "<joint>.gear",
+    "<joint>.origin" (3, 4) rotation and position [m] in the parent's frame, "<joint>.axis" (3,)
 
 so that a robot whose file gives no damping, or an inertia that no body has, is compared too.
 """
@@ -12,16 +13,16 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from hybridmodel.envs.bullet.source import is_own_file
 from physics import System
 from physics.rigid_body import tree
-from physics.rigid_body.description import Description, Link
+from physics.rigid_body.constants import CENTER, JOINT
+from physics.rigid_body.description import Description, Joint, Link, Pose
 from physics.rigid_body.inertia import as_pybullet
 from physics.rigid_body.payload import as_fitted, described
 from physics.rigid_body.system import RigidBody
-
-_CENTER = ("center_x", "center_y", "center_z")
-_JOINT = ("damping", "friction", "armature")
 
 Constants = dict[str, Any]
 Kind = TypeVar("Kind", bound=System)
@@ -36,14 +37,19 @@ def constants_of(system: System) -> Constants:
     for link in system.description.links:
         fitted = as_fitted(link, values)
         found[f"{link.name}.mass"] = fitted.mass
-        found |= {f"{link.name}.{k}": c for k, c in zip(_CENTER, fitted.center, strict=True)}
+        found |= {f"{link.name}.{k}": c for k, c in zip(CENTER, fitted.center, strict=True)}
         found[f"{link.name}.inertia"] = fitted.inertia
     for joint in system.joints:
-        for kind in _JOINT:
+        for kind in JOINT:
             name = f"{joint.name}.{kind}"
             found[name] = values.get(name, getattr(joint, kind))
         if f"{joint.name}.gear" in values:
             found[f"{joint.name}.gear"] = values[f"{joint.name}.gear"]
+    for joint in system.description.joints:
+        place = np.column_stack([joint.origin.rotation, joint.origin.position])
+        found[f"{joint.name}.origin"] = place
+        if joint.moves:
+            found[f"{joint.name}.axis"] = joint.axis
     return found
 
 
@@ -64,22 +70,41 @@ def with_constants(system: Kind, values: Mapping[str, Any]) -> Kind:
         return dataclasses.replace(
             link,
             mass=now[f"{key}.mass"],
-            center=tuple(now[f"{key}.{k}"] for k in _CENTER),
+            center=tuple(now[f"{key}.{k}"] for k in CENTER),
             inertia=now[f"{key}.inertia"],
             has_inertial=link.has_inertial or now[f"{key}.mass"] > 0,
         )
 
+    def jointed(joint: Joint) -> Joint:
+        changes: Constants = {}
+        if (place := values.get(f"{joint.name}.origin")) is not None:
+            R, r = np.asarray(place)[:, :3].tolist(), np.asarray(place)[:, 3].tolist()
+            changes["origin"] = Pose(
+                rotation=(tuple(R[0]), tuple(R[1]), tuple(R[2])), position=tuple(r)
+            )
+        if joint.moves:
+            changes |= {kind: now[f"{joint.name}.{kind}"] for kind in JOINT}
+            changes["axis"] = tuple(now[f"{joint.name}.axis"])
+        return dataclasses.replace(joint, **changes)
+
     old = system.description
-    joints = tuple(
-        dataclasses.replace(joint, **{kind: now[f"{joint.name}.{kind}"] for kind in _JOINT})
-        if joint.moves
-        else joint
-        for joint in old.joints
+    description = dataclasses.replace(
+        old, links=tuple(map(linked, old.links)), joints=tuple(map(jointed, old.joints))
     )
-    description = dataclasses.replace(old, links=tuple(map(linked, old.links)), joints=joints)
     made = _made(system, description, now)
     gears = {name: value for name, value in now.items() if name.endswith(".gear")}
     return made.with_parameters(**gears) if gears else made
+
+
+def has_other_tree(a: System, b: System) -> bool:
+    """Whether two robots join other links, or by other joints."""
+    if not (isinstance(a, RigidBody) and isinstance(b, RigidBody)):
+        return False
+
+    def tree_of(robot: RigidBody) -> set[tuple[str, ...]]:
+        return {(j.name, j.kind, j.parent, j.child) for j in robot.description.joints}
+
+    return a.floating != b.floating or tree_of(a) != tree_of(b)
 
 
 def _made(system: RigidBody, description: Description, values: Constants) -> RigidBody:
@@ -125,5 +150,5 @@ def as_read(system: System) -> Constants:
 
 
 def _of_link(link: Link) -> Constants:
-    center = {f"{link.name}.{k}": c for k, c in zip(_CENTER, link.center, strict=True)}
+    center = {f"{link.name}.{k}": c for k, c in zip(CENTER, link.center, strict=True)}
     return {f"{link.name}.mass": link.mass, f"{link.name}.inertia": link.inertia} | center

@@ -19,6 +19,7 @@ class Culprit:
     probe      which of `parity.probes.PROBES` show it
     beside     culprits that stay as they are in the plant while this one is switched, since they
                cannot be told from it or the engine cannot have both
+    holds      culprits that the engine cannot have where this one is off
     remedy     the PyBullet call or the setting that removes it; {} take what `remedies` knows
     """
 
@@ -29,6 +30,7 @@ class Culprit:
     constants: tuple[str, ...] = ()
     probe: str = "moving"
     beside: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
 
 
 GRAVITY = Culprit(
@@ -93,6 +95,7 @@ DRY_FRICTION = Culprit(
     "system.with_joint(name, friction=…)",
     settings=("dry_friction",),
     constants=("friction",),
+    holds=("default motors",),
 )
 CLAMP = Culprit(
     name="velocity clamp",
@@ -138,6 +141,29 @@ SMOOTHING = Culprit(
     sentence="the System's dry friction c tanh(v/ε) with ε = {smoothing} creeps where the engine "
     "sticks",
     remedy="a System with smoothing={finer}",
+)
+ARMATURE = Culprit(
+    name="armature",
+    sentence="the engine has no armature, and the System has: {armature}",
+    remedy="envs.MujocoPlant, which has; or system.with_joint(name, armature=0)",
+)
+AXIS = Culprit(
+    name="axis",
+    sentence="axes are not of unit length, which the engine's forward dynamics does not mend: "
+    "{axes}",
+    remedy="write unit vectors into the file's <axis xyz=…>",
+    settings=("inertia",),
+    beside=("invented inertials", "inertia from shapes", "inertia zeroed"),
+)
+TREE = Culprit(
+    name="tree",
+    sentence="links are joined in another way: {tree}",
+    remedy="read both from the same file",
+)
+PLACE = Culprit(
+    name="place",
+    sentence="joint {joint}: place differs: {place}",
+    remedy="give joint {joint} the same <origin> and <axis> in both descriptions",
 )
 HIDDEN = Culprit(
     name="hidden effects",

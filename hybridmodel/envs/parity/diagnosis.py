@@ -1,11 +1,13 @@
 """What makes a PyBullet plant differ from a System: the engine itself is asked.
 
 Each switch is set alone on a clean plant, and left out of the full one. Behaviour decides: a
-setting that differs and does nothing is not named.
+setting that differs and does nothing is not named. Hidden effects that act over time, and
+whatever the switches do not know, are looked for in rollouts too.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -13,21 +15,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hybridmodel.envs.parity import measure, steps
+from hybridmodel.envs.parity import culprits, measure, steps
+from hybridmodel.envs.parity.apart import set_apart
+from hybridmodel.envs.parity.axes import from_file, with_unit_axes
 from hybridmodel.envs.parity.gaps import measured_accelerations, modelled_accelerations
 from hybridmodel.envs.parity.matching import match
 from hybridmodel.envs.parity.measure import Reference
-from hybridmodel.envs.parity.probes import PROBES, SHORT, Samples, rubs, sliding
+from hybridmodel.envs.parity.probes import PROBES, SHORT, Samples, bounded, rubs, sliding
 from hybridmodel.envs.parity.remedies import told
 from hybridmodel.envs.parity.report import Finding, Match
 from hybridmodel.envs.parity.setup import Setup
 from hybridmodel.envs.parity.steps import Stepping
-from hybridmodel.envs.parity.switches import Switch, engaged, switches
+from hybridmodel.envs.parity.switches import Switch, engaged, of_axes, switches
 from physics import Mechanical
 
-_LEAST = 0.1  # of the bar: smaller gaps let the pair hold, and are not named
+LEAST = 0.1  # of the bar: smaller gaps let the pair hold, and are not named
 _NOISE = 10.0  # × what the clean pair differs by
 _STATES = 100  # for the clean pair where there is dry friction
+_TAME = 10.0  # × the range: rollouts that err more say nothing about what else there is
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,20 @@ class Diagnosis:
     match: Match | None
 
 
+@dataclass(frozen=True)
+class _Effect:
+    """What one culprit changes in each row, at which states, and whether only out of bounds."""
+
+    gap: np.ndarray
+    where: str
+    threshold: float
+    beyond: bool = False
+
+    @property
+    def seen(self) -> bool:
+        return bool(self.gap.max(initial=0.0) > self.threshold)
+
+
 def diagnose(
     system: Mechanical,
     subject: Setup,
@@ -50,59 +69,186 @@ def diagnose(
     progress: Callable[[str], None],
 ) -> Diagnosis:
     """Culprits of the plant `subject`, what stays unexplained, and what makes both agree."""
+    with with_unit_axes(system, subject) as (same, straight):
+        return _diagnosed(
+            same, straight, subject, reference, bars=bars, seed=seed, progress=progress
+        )
+
+
+def _diagnosed(
+    system: Mechanical,
+    subject: Setup,
+    raw: Setup,
+    reference: Reference,
+    *,
+    bars: tuple[float, float],
+    seed: int,
+    progress: Callable[[str], None],
+) -> Diagnosis:
+    """The same, where `raw` is the plant and `subject` that of a file with axes of unit length."""
     names, bar = measure.rows(system), bars[0]
-    # a System of another type than the plant builds is compared with the plant's own
-    alike = system if type(system) is type(subject.system) else subject.system
-    clean, found = subject.clean(alike), switches(alike, subject)
-    left = _clean_gap(system, clean, seed)
-    threshold = min(bar, max(_LEAST * bar, _NOISE * float(left.max())))
-    probes = {name: draw(system, subject.settings, seed) for name, draw in PROBES.items()}
-    named: list[tuple[Switch, np.ndarray]] = []
+    probes = _drawn(system, subject, seed)
+    like = set_apart(system, subject, probes["moving"])
+    clean, found = subject.clean(like.alike), switches(like.alike, subject)
+    if subject is not raw:
+        found = (*found, of_axes(raw))
+    left = _clean_gap(like.nearest, clean, seed)
+    threshold = min(bar, max(LEAST * bar, _NOISE * float(left.max())))
+    if like.alike is not system:
+        reference = Reference.of(like.alike, clean.dt, reference.starts, reference.inputs)
+    engine = _Engine(clean, found, probes, reference, system)
+    named: list[tuple[Switch, _Effect]] = []
     for switch in found:
         progress(f"switching {switch.name}")
-        beside = [other for other in found if other.name in switch.culprit.beside]
-        gap = _alone(clean, beside, switch, probes[switch.culprit.probe])
-        if gap.max(initial=0.0) > threshold:
-            named.append((switch, gap))
-    named.sort(key=lambda pair: -pair[1].max())
+        effect = engine.alone(switch, threshold)
+        if not effect.seen and switch.culprit is culprits.HIDDEN:
+            effect = engine.alone_over_time(switch, LEAST * bars[1])
+        if effect.seen:
+            named.append((switch, effect))
     on = [switch for switch, _ in named]
-    totals: dict[str, float] = defaultdict(float)
-    for switch, gap in named:
-        totals[switch.culprit.probe] += float(gap.max())
-    modelled = modelled_accelerations(system, *probes["moving"])
     findings = []
-    for switch, gap in named:
+    for switch, effect in named:
         progress(f"all but {switch.name}")
-        others = engaged(clean, [other for other in on if other is not switch])
-        sentence, remedy = told(switch, alike, subject)
-        order = [int(i) for i in np.argsort(-gap) if gap[i] > threshold]
-        finding = Finding(
-            name=switch.name,
-            sentence=sentence,
-            remedy=remedy,
-            alone=float(gap.max()),
-            without=float(_gap(modelled, others, probes["moving"]).max()),
-            share=float(gap.max()) / totals[switch.culprit.probe],
-            where=switch.culprit.probe,
-            joints=tuple(names[i] for i in order),
-        )
-        findings.append(finding)
+        sentence, remedy = told(switch, like.alike, subject)
+        rest = engine.all_but(switch, on, effect.where)
+        findings.append(_finding(switch.name, sentence, remedy, effect, rest, names))
+    for item in like.apart:
+        effect = _Effect(item.gap, "moving", LEAST * bar)
+        if effect.seen:
+            rest, culprit = engine.all_but(None, on, "moving"), item.culprit
+            one = _finding(culprit.name, item.sentence, culprit.remedy, effect, rest, names)
+            findings.append(one)
     stepping = Stepping([], subject.substeps, None, [])
     if left.max() <= bar:  # what a step costs cannot be told from another difference
         progress("engine steps")
-        if alike is not system:
-            reference = Reference.of(alike, clean.dt, reference.starts, reference.inputs)
-        stepping = steps.examine(alike, clean, reference, bars[1])
-    findings += stepping.findings
-    unexplained = [*_above(names, left, bar, "{}")]
-    beyond = _beyond(engaged(clean, found), subject, probes["moving"])
-    unexplained += _above(names, beyond, bar, "{}, by something in the plant itself,")
+        stepping = steps.examine(like.alike, clean, reference, bars[1])
+    unexplained = above(names, left, bar, "{}")
+    beyond, rolled = engine.unknown(raw)
+    unexplained += above(names, beyond, bar, "{}, by something in the plant itself,")
+    unexplained += above(names, rolled, bars[1], "{} in rollouts, by something in the plant,")
     unexplained += [(f"{name} in rollouts", value) for name, value in stepping.unexplained]
+    findings = _sorted([*findings, *stepping.findings])
     agreed = None
     if findings:
         progress("a match")
-        agreed = match(alike, subject, on, stepping, reference, bars=bars, seed=seed)
-    return Diagnosis(tuple(findings), tuple(unexplained), float(left.max()), agreed)
+        own, given = like.alike, system
+        if subject is not raw:  # the other file is soon gone
+            own, given = (from_file(s, raw.system.description.source) for s in (own, system))
+        agreed = match(own, raw, on, stepping, reference, given=given, bars=bars, seed=seed)
+    return Diagnosis(findings, tuple(unexplained), float(left.max()), agreed)
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """A clean plant, and what is `found` to differ from it."""
+
+    clean: Setup
+    found: Sequence[Switch]
+    probes: dict[str, Samples]
+    reference: Reference
+    bounds: Mechanical
+
+    def alone(self, switch: Switch, threshold: float) -> _Effect:
+        """What this culprit changes in accelerations, between two engines."""
+        where = switch.culprit.probe
+        samples = self.probes[where]
+        beside = self._beside([switch])
+        before = self._accelerations(beside, where)
+        after = self._accelerations([*beside, switch], where)
+        gap = measure.changes(before, after)
+        inside = bounded(self.bounds, samples[0])
+        within = measure.changes(before[inside], after[inside])
+        beyond = where != "moving" and not within.max(initial=0.0) > threshold
+        return _Effect(gap, where, threshold, beyond)
+
+    def alone_over_time(self, switch: Switch, threshold: float) -> _Effect:
+        """What it changes in rollouts."""
+        gap = self.reference.between(self._rolled([]), self._rolled([switch]))
+        return _Effect(gap, "rollouts", threshold)
+
+    def all_but(self, switch: Switch | None, on: Sequence[Switch], where: str) -> float:
+        """What the others change together, where this one is seen.
+
+        What the engine cannot have without this one is left out as well.
+        """
+        held = () if switch is None else switch.culprit.holds
+        others = [other for other in on if other is not switch and other.name not in held]
+        beside = [b for b in self._beside(others) if b not in others and b is not switch]
+        others = [*others, *beside]
+        if where == "rollouts":
+            return float(self.reference.between(self._rolled([]), self._rolled(others)).max())
+        before, after = self._accelerations([], where), self._accelerations(others, where)
+        return float(measure.changes(before, after).max())
+
+    def unknown(self, subject: Setup) -> tuple[np.ndarray, np.ndarray]:
+        """What the plant does that all switches together do not: accelerations, rollouts."""
+        samples = self.probes["moving"]
+        before = self._accelerations(self.found, "moving")
+        with closing(subject.plant()) as plant:
+            gap = measure.changes(before, measured_accelerations(plant, *samples))
+            over = self.reference.rolled(plant)
+        known = self._rolled(self.found)
+        rolled = self.reference.between(known, over)
+        if not self.reference.gap(known).max() < _TAME:
+            rolled = np.zeros_like(rolled)
+        return gap, rolled
+
+    def _beside(self, some: Sequence[Switch]) -> list[Switch]:
+        wanted = {name for switch in some for name in switch.culprit.beside}
+        return [other for other in self.found if other.name in wanted]
+
+    def _accelerations(self, some: Sequence[Switch], where: str) -> np.ndarray:
+        with closing(engaged(self.clean, some).plant()) as plant:
+            return measured_accelerations(plant, *self.probes[where])
+
+    def _rolled(self, some: Sequence[Switch]) -> np.ndarray:
+        with closing(engaged(self.clean, some).plant()) as plant:
+            return self.reference.rolled(plant)
+
+
+def _drawn(system: Mechanical, subject: Setup, seed: int) -> dict[str, Samples]:
+    """All probes; limits are the plant's own."""
+    found = {}
+    for name, draw in PROBES.items():
+        of = subject.system if name == "beyond" else system
+        found[name] = draw(of, subject.settings, seed)
+    return found
+
+
+def _finding(
+    name: str,
+    sentence: str,
+    remedy: str,
+    effect: _Effect,
+    without: float,
+    rows: tuple[str, ...],
+) -> Finding:
+    gap = effect.gap
+    return Finding(
+        name=name,
+        sentence=sentence,
+        remedy=remedy,
+        alone=float(gap.max()),
+        without=without,
+        share=1.0,
+        where=effect.where,
+        joints=tuple(rows[i] for i in np.argsort(-gap) if gap[i] > effect.threshold),
+        beyond=effect.beyond,
+    )
+
+
+def _sorted(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Those of accelerations by size, of rollouts, and beyond the bounds; with their shares."""
+    totals: dict[str, float] = defaultdict(float)
+    for one in findings:
+        totals[one.where] += one.alone
+    found = [
+        one
+        if one.where == "rollouts"
+        else dataclasses.replace(one, share=one.alone / totals[one.where])
+        for one in findings
+    ]
+    return tuple(sorted(found, key=lambda one: (one.beyond, one.where == "rollouts", -one.alone)))
 
 
 def _clean_gap(system: Mechanical, clean: Setup, seed: int) -> np.ndarray:
@@ -110,32 +256,14 @@ def _clean_gap(system: Mechanical, clean: Setup, seed: int) -> np.ndarray:
     samples = PROBES["moving"](system, clean.settings, seed)
     if rubs(system):
         clean, samples = clean.stepping(SHORT, 1), sliding(system, _STATES, seed)
-    return _gap(modelled_accelerations(system, *samples), clean, samples)
-
-
-def _gap(modelled: np.ndarray, setup: Setup, samples: Samples) -> np.ndarray:
-    """Largest relative gap of each row between modelled accelerations and a plant's."""
-    with closing(setup.plant()) as plant:
+    modelled = modelled_accelerations(system, *samples)
+    with closing(clean.plant()) as plant:
         return measure.changes(modelled, measured_accelerations(plant, *samples))
 
 
-def _alone(clean: Setup, beside: Sequence[Switch], switch: Switch, samples: Samples) -> np.ndarray:
-    """What this culprit changes in each row, between two engines."""
-    with closing(engaged(clean, beside).plant()) as off:
-        before = measured_accelerations(off, *samples)
-    with closing(engaged(clean, [*beside, switch]).plant()) as on:
-        return measure.changes(before, measured_accelerations(on, *samples))
-
-
-def _beyond(known: Setup, subject: Setup, samples: Samples) -> np.ndarray:
-    """What the plant does that all switches together do not."""
-    with closing(known.plant()) as a, closing(subject.plant()) as b:
-        before = measured_accelerations(a, *samples)
-        return measure.changes(before, measured_accelerations(b, *samples))
-
-
-def _above(
+def above(
     names: Sequence[str], gaps: np.ndarray, bar: float, words: str
 ) -> list[tuple[str, float]]:
+    """Rows whose gap exceeds the bar."""
     pairs = zip(names, gaps.tolist(), strict=True)
     return [(words.format(name), value) for name, value in pairs if value > bar]

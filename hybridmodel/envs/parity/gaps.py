@@ -101,9 +101,11 @@ def modelled_rollout(
     return np.array(states)
 
 
-def measured_rollout(environment: Environment, x0: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """x (H, nx) of a plant after each control step under u (H, nu)."""
-    environment.reset(options={"state": x0})
+def measured_rollout(
+    environment: Environment, x0: np.ndarray, u: np.ndarray, *, seed: int = 0
+) -> np.ndarray:
+    """x (H, nx) of a plant after each control step under u (H, nu); `seed` is that of its wind."""
+    environment.reset(seed=seed, options={"state": x0})
     return np.array([environment.step(command)[4]["x"] for command in np.asarray(u, dtype=float)])
 
 

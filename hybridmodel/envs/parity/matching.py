@@ -9,6 +9,7 @@ from contextlib import closing
 from hybridmodel.envs.bullet.settings import BulletSettings
 from hybridmodel.envs.hidden import HiddenEffects
 from hybridmodel.envs.parity import culprits, measure
+from hybridmodel.envs.parity.advice import for_plant, for_system
 from hybridmodel.envs.parity.constants import constants_of, with_constants
 from hybridmodel.envs.parity.gaps import (
     measured_accelerations,
@@ -33,14 +34,19 @@ def match(
     stepping: Stepping,
     reference: Reference,
     *,
+    given: Mechanical,
     bars: tuple[float, float],
     seed: int,
 ) -> Match:
-    """The plant with its culprits' settings clean, the System with the plant's constants."""
+    """The plant with its culprits' settings clean, the System with the plant's constants.
+
+    `system` is of the plant's type; changes are told as of the `given` one.
+    """
     setup, adjusted = _agreed(system, subject, named)
     setup = setup.stepping(setup.dt, stepping.substeps)
     if stepping.smoothing is not None:
         adjusted = with_constants(adjusted, {"smoothing": stepping.smoothing})
+    changes = (*for_plant(subject, setup), *for_system(given, adjusted))
     samples, asked = random_states(adjusted, _STATES, seed=seed), setup
     if rubs(adjusted) or rubs(setup.system):
         samples, asked = sliding(adjusted, _STATES, seed), setup.stepping(SHORT, 1)
@@ -54,6 +60,7 @@ def match(
         settings=setup.settings,
         substeps=setup.substeps,
         system=adjusted,
+        changes=changes,
         accelerations=float(gap.max()),
         rollouts=float(rolled.max()),
         holds=bool(gap.max() <= bars[0] and rolled.max() <= bars[1]),
@@ -67,6 +74,8 @@ def _agreed(
     clean = BulletSettings()
     fields = {name: getattr(clean, name) for switch in named for name in switch.settings}
     kinds = [switch.culprit for switch in named]
+    if fields.get("dry_friction") == "system":  # which the engine's motors are used for
+        fields["motors"] = False
     if culprits.INVENTED in kinds:
         fields["inertia"] = "system"
     theirs, taken, kept = constants_of(subject.system), {}, {}

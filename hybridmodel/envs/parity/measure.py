@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import casadi as ca
@@ -32,10 +33,8 @@ def changes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.where(both_lost, 0.0, relative(after - before, before)).max(axis=0)
 
 
-def forces(system: System, states: np.ndarray, difference: np.ndarray) -> np.ndarray:
-    """|M(q) Δv̇| (N, nv) [N·m, N]; NaN where the System has no mass matrix."""
-    if not isinstance(system, Mechanical):
-        return np.full_like(difference, np.nan)
+def forces(system: Mechanical, states: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    """|M(q) Δv̇| (N, nv) [N·m, N]."""
     q, a = ca.SX.sym("q", system.nq), ca.SX.sym("a", system.nv)
     M = system.mass_matrix(q, system.namespace())
     force = ca.Function("force", [q, a], [M @ a]).map(len(states))
@@ -89,11 +88,24 @@ class Reference:
 
     def against(self, environment: Environment) -> np.ndarray:
         """`gap` of a plant's own rollouts."""
+        return self.gap(self.rolled(environment))
+
+    def rolled(self, environment: Environment) -> np.ndarray:
+        """States (R, H, nx) of a plant from the same starts under the same inputs."""
         found = np.full_like(self.states, np.nan)
         for k, (x, u) in enumerate(zip(self.starts, self.inputs, strict=True)):
             with np.errstate(all="ignore"):  # an unstable engine overflows
-                found[k] = measured_rollout(environment, x, u)
-        return self.gap(found)
+                found[k] = measured_rollout(environment, x, u, seed=k)
+        return found
+
+    def between(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """`gap` of two plants' rollouts; what both have lost is no difference."""
+        lost = [np.isnan(states.sum(axis=-1) * 0.0) for states in (before, after)]
+        if np.any(lost[0] != lost[1]):
+            return np.full(len(self.system.velocity_rows), np.inf)
+        still = np.broadcast_to(self.starts[:, None, :], before.shape)
+        before, after = (np.where(lost[0][..., None], still, s) for s in (before, after))
+        return dataclasses.replace(self, states=before).gap(after)
 
 
 def _scale(ranges: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from physics import Mechanical, System
 
 _COUNT = 96  # states of a probe
 _FASTER = 1.5  # than the clamp
+_ABOVE = 1.001  # × the clamp: a bound from which the clamp is met
 _BEYOND = 0.1  # of the joint's range
 _GENTLE = 20.0  # accelerations that rollouts are driven with [rad/s², m/s²]
 _SECONDS = 0.25  # longest rollout
@@ -40,14 +41,20 @@ def moving(system: System, settings: BulletSettings, seed: int) -> Samples:
 
 
 def fast(system: System, settings: BulletSettings, seed: int) -> Samples:
-    """One joint at a time beyond the engine's clamp, all others at rest."""
+    """One joint at a time beyond the engine's clamp, all others at rest.
+
+    Within the bounds of its rate where these reach beyond the clamp.
+    """
     rows = _joints(system)
     states, _ = random_states(system, 4 * len(rows), seed=seed)
     states[:, system.velocity_rows] = 0.0
     for i, state in enumerate(states):
-        state[rows[i % len(rows)]] = (
-            (-1) ** (i // len(rows)) * _FASTER * settings.max_joint_velocity
-        )
+        row = rows[i % len(rows)]
+        bound = system.states[row].high
+        speed = _FASTER * settings.max_joint_velocity
+        if bound > _ABOVE * settings.max_joint_velocity:  # the System itself may go so fast
+            speed = min(speed, bound)
+        state[row] = (-1) ** (i // len(rows)) * speed
     return states, np.tile(idle(system), (len(states), 1))
 
 
@@ -74,6 +81,13 @@ PROBES: Mapping[str, Callable[[System, BulletSettings, int], Samples]] = {
     "fast": fast,
     "beyond": beyond,
 }
+
+
+def bounded(system: System, states: np.ndarray) -> np.ndarray:
+    """Which states (N, nx) lie within the bounds of all signals (N,)."""
+    low, high = np.array([(s.low, s.high) for s in system.states]).T
+    slack = 1e-9 * np.maximum(1.0, np.abs(states))
+    return np.all((states >= low - slack) & (states <= high + slack), axis=1)
 
 
 def rubs(system: System) -> bool:

@@ -7,7 +7,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from hybridmodel.envs.bullet.settings import BulletSettings
+from hybridmodel.envs.parity.constants import constants_of
 from physics import System
 
 _PLACES = {
@@ -16,6 +19,7 @@ _PLACES = {
     "beyond": "beyond the limits",
     "rollouts": "rollouts",
 }
+_OF_LINK = ("mass", "inertia", "center_x", "center_y", "center_z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +46,11 @@ class Finding:
     """A culprit that, all others clean, alone makes plant and System differ.
 
     alone    largest relative gap that it makes [–], of accelerations or of rollouts
-    without  the largest that is left when it alone is removed [–]
+    without  the largest that all others together make at the same states [–]
     share    of the sum over all that are seen at the same kind of states
     where    at which states it is seen: "moving", "fast", "beyond" limits, "rollouts"
     joints   rows in which it is seen, the most affected first
+    beyond   whether it is met only at states that the System's own bounds exclude
     """
 
     name: str
@@ -56,6 +61,7 @@ class Finding:
     share: float
     where: str
     joints: tuple[str, ...]
+    beyond: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +71,14 @@ class Match:
     settings       of the plant, None where the plant is none of PyBullet's
     substeps       engine steps a control step
     system         the System with the constants of the plant where they differed
+    changes        what to change for it in the plant and in the System, as code
     accelerations, rollouts  largest relative gaps, measured again
     """
 
     settings: BulletSettings | None
     substeps: int
     system: System
+    changes: tuple[str, ...]
     accelerations: float
     rollouts: float
     holds: bool
@@ -82,7 +90,7 @@ class ParityReport:
 
     joints        gaps of each row of v
     worst_state, worst_input  x (nx,) and u (nu,) of the largest relative gap of accelerations
-    findings      culprits, those of accelerations by size first
+    findings      culprits, those of accelerations by size first, those `beyond` last
     unexplained   (row, largest relative gap) with all known culprits removed, above the bar
     clean         largest relative gap of accelerations with all known culprits removed
     count, rollouts, dt, substeps  how many states and rollouts, control step [s] and engine steps
@@ -117,9 +125,13 @@ class ParityReport:
 
     @property
     def holds(self) -> bool:
-        """Whether both gaps lie within their bars and nothing is known or left to differ."""
+        """Whether both gaps lie within their bars and nothing is known or left to differ.
+
+        What is met only beyond the System's bounds is no difference.
+        """
         within = self.accelerations <= self.acceleration_bar and self._rolls_alike
-        return within and not self.findings and not self.unexplained
+        met = any(not finding.beyond for finding in self.findings)
+        return within and not met and not self.unexplained
 
     @property
     def _rolls_alike(self) -> bool:
@@ -168,20 +180,49 @@ class ParityReport:
 
     def _diagnosis(self) -> list[str]:
         lines = []
-        for finding in self.findings:
-            where = ", ".join(finding.joints[:4]) + (" …" if len(finding.joints) > 4 else "")
-            lines += [
-                f"{finding.name}: {finding.sentence}",
-                f"    alone {finding.alone:.2g} ({_PLACES[finding.where]}, "
-                f"{_percent(finding.share)}), without it {finding.without:.2g}; in {where}",
-                f"    remove: {finding.remedy}",
-            ]
+        met = [finding for finding in self.findings if not finding.beyond]
+        for some in _by_link(met):
+            lines += _told(some)
         for name, gap in self.unexplained:
-            above = " with all of the above removed" if self.findings else ""
+            above = " with all of the above removed" if met else ""
             lines.append(f"unexplained: {name} differs by {gap:.2g}{above}")
-        if not lines:
+        if not lines and self.holds:
             lines.append("nothing differs that is known to")
+        beyond = [finding for finding in self.findings if finding.beyond]
+        if beyond:
+            lines.append("met only beyond the bounds of the System's states:")
+        for finding in beyond:
+            lines += _told([finding])
         return lines
+
+
+def _by_link(findings: list[Finding]) -> list[list[Finding]]:
+    """Mass, centre and inertia of one link together, in the place of the largest."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        link, _, kind = finding.name.rpartition(".")
+        key = f"{link}." if kind in _OF_LINK and link else finding.name
+        groups.setdefault(key, []).append(finding)
+    return list(groups.values())
+
+
+def _told(findings: list[Finding]) -> list[str]:
+    first = findings[0]
+    rows = tuple(dict.fromkeys(row for finding in findings for row in finding.joints))
+    where = ", ".join(rows[:4]) + (" …" if len(rows) > 4 else "")
+    share = _percent(sum(finding.share for finding in findings))
+    name, remedy = first.name, first.remedy
+    alone, without = f"{first.alone:.2g}", f"{first.without:.2g}"
+    if len(findings) > 1:
+        link = name.rpartition(".")[0]
+        name, remedy = f"link {link}", f"give both the same mass properties of {link}"
+        alone = ", ".join(f"{finding.alone:.2g}" for finding in findings)
+        without = ", ".join(f"{finding.without:.2g}" for finding in findings)
+    return [
+        f"{name}: {'; '.join(finding.sentence for finding in findings)}",
+        f"    alone {alone} ({_PLACES[first.where]}, {share}), without it {without}; in {where}",
+        f"    remove: {remedy}",
+    ]
 
 
 def _percent(share: float) -> str:
@@ -194,6 +235,8 @@ def _match(match: Match) -> dict[str, Any]:
         "settings": settings,
         "substeps": match.substeps,
         "system": {name: float(p) for name, p in match.system.parameters.items()},
+        "constants": constants_of(match.system),
+        "changes": match.changes,
         "accelerations": match.accelerations,
         "rollouts": match.rollouts,
         "holds": match.holds,
@@ -201,16 +244,10 @@ def _match(match: Match) -> dict[str, Any]:
 
 
 def _matched(match: Match) -> list[str]:
-    changes = []
-    if match.settings is not None:
-        clean = BulletSettings()
-        for f in dataclasses.fields(match.settings):
-            value = getattr(match.settings, f.name)
-            if value != getattr(clean, f.name):
-                changes.append(f"{f.name}={value!r}")
     verdict = "agree" if match.holds else "STILL DIFFER"
     return [
-        f"match: BulletSettings({', '.join(changes)}), substeps={match.substeps}",
+        "match:",
+        *(f"    {line}" for line in match.changes),
         f"    measured again they {verdict}: accelerations {match.accelerations:.2g}, rollouts "
         f"{match.rollouts:.2g}",
     ]
@@ -221,6 +258,8 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     return value

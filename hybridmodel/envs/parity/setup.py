@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from hybridmodel.envs.bullet.settings import BulletSettings
@@ -15,10 +15,15 @@ from physics import System
 if TYPE_CHECKING:
     from hybridmodel.envs.bullet.plant import BulletPlant
 
+_KEPT = ("package_roots",)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What a plant is built from; dt control step [s] of so many engine steps."""
+    """What a plant is built from; dt control step [s] of so many engine steps.
+
+    options   further arguments of a robot's plant: where its meshes are looked for
+    """
 
     builds: type[BulletPlant]
     system: Any
@@ -26,6 +31,7 @@ class Setup:
     hidden: HiddenEffects
     dt: float
     substeps: int
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plant: BulletPlant) -> Self:
@@ -36,6 +42,7 @@ class Setup:
             hidden=plant.hidden,
             dt=plant.dt,
             substeps=plant.substeps,
+            options={k: v for k, v in vars(plant)["_arguments"].items() if k in _KEPT},
         )
 
     def clean(self, system: System) -> Self:
@@ -68,4 +75,5 @@ class Setup:
             substeps=self.substeps,
             hidden=self.hidden,
             settings=self.settings,
+            **self.options,
         )

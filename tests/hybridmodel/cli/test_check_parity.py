@@ -31,7 +31,13 @@ def test_the_engine_as_loaded_differs_and_is_diagnosed(
     assert run(["check-parity", robot, "--count", "50", "--json", str(out)]) == 1
     told = capsys.readouterr().out
     assert told.startswith("RigidBody and BulletRobot DIFFER")
-    for line in ("pivot", "gravity: ", "remove: p.setGravity(0, 0, -9.81)", "match: BulletSett"):
+    for line in (
+        "pivot",
+        "gravity: ",
+        "remove: p.setGravity(0, 0, -9.81)",
+        "match:",
+        "plant.with_settings(",
+    ):
         assert line in told
     data = json.loads(out.read_text())
     assert {f["name"] for f in data["findings"]} >= {"gravity", "default motors"}
@@ -59,6 +65,8 @@ def test_a_clean_engine_agrees(robot: str, capsys: pytest.CaptureFixture[str]) -
         (["nosuch"], "argument robot"),
         (["two-tanks"], "no Mechanical"),
         (["cartpole", "--floating"], "--floating"),
+        (["cartpole", "--seed", "-1"], "--seed must be an integer ≥ 0"),
+        (["cartpole", "--json", "no/such/folder.json"], "--json must be a file"),
         (["cartpole", "--count", "0"], "count must be an integer"),
         (["cartpole", "--dt", "0"], "dt must be seconds"),
     ],
@@ -75,3 +83,47 @@ def test_a_robot_whose_root_cannot_float_is_refused(
 ) -> None:
     assert run(["check-parity", robot, "--floating"]) == 2
     assert "base floats" in capsys.readouterr().err
+
+
+ROUGH = """<mujoco><compiler angle="radian"/><worldbody><body name="arm">
+<joint name="pivot" type="hinge" axis="0 1 0" frictionloss="0.3" armature="0.01" range="-2 2"
+  limited="true"/>
+<inertial pos="0 0.1 -0.2" mass="1" diaginertia="0.02 0.03 0.02"/></body></worldbody></mujoco>"""
+
+
+def test_dry_friction_of_either_file_is_diagnosed_beside_the_motors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit = '<dynamics friction="0.3"/></joint>'
+    texts = {"rough.urdf": ROBOT.replace("</joint>", limit), "rough.xml": ROUGH}
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        assert run(["check-parity", str(path), "--count", "20"]) == 1
+        told = capsys.readouterr().out
+        assert "default motors: " in told
+        assert "dry friction: " in told
+        assert "measured again they agree" in told
+        assert ("armature: " in told) == (name == "rough.xml")
+
+
+def test_endings_in_capitals_are_the_same_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = '<link name="base"><inertial><mass value="2"/><inertia ixx="0.1" iyy="0.1" izz="0.1"/>'
+    free = ROBOT.replace('<link name="base"/>', f"{base}</inertial></link>")
+    path = tmp_path / "LEVER.URDF"
+    path.write_text(free, encoding="utf-8")
+    options = ["--clean", "--substeps", "16", "--count", "20"]
+    assert run(["check-parity", str(path), "--floating", *options]) == 0
+
+
+def test_a_refusal_speaks_of_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mimic.urdf"
+    path.write_text(ROBOT.replace("</joint>", '<mimic joint="other"/></joint>'), encoding="utf-8")
+    assert run(["check-parity", str(path)]) == 2
+    assert "--ignore mimic" in capsys.readouterr().err
+    path = tmp_path / "lever.sdf"
+    path.write_text(ROBOT, encoding="utf-8")
+    assert run(["check-parity", str(path)]) == 2
+    assert "its ending must be .urdf, .xml or .mjcf" in capsys.readouterr().err

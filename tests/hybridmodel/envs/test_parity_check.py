@@ -76,7 +76,10 @@ SETTINGS = {
 def test_a_setting_alone_is_named_alone_and_matched(arm, name):
     found = check(arm(), **SETTINGS[name])
     assert found.names == (name,)
-    assert not found.holds
+    beyond = name in ("velocity clamp", "position limits")  # of a robot bounded to 8 rad/s
+    assert found.findings[0].beyond == beyond
+    assert found.holds == beyond
+    assert ("met only beyond the bounds" in str(found)) == beyond
     assert not found.unexplained
     assert agrees(found.match)
     assert found.findings[0].share == 1.0
@@ -150,6 +153,8 @@ def test_engine_defaults_are_all_named_and_matched(arm):
     expected = {*SETTINGS, "substeps"} - {"joint damping"}
     assert set(found.names) == expected
     assert agrees(found.match)
+    last = [finding.name for finding in found.findings if finding.beyond]
+    assert list(found.names[-2:]) == last
     told = str(found)
     for finding in found.findings:
         assert finding.sentence in told

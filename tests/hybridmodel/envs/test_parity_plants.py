@@ -9,13 +9,18 @@ import pytest
 
 from hybridmodel import envs
 from hybridmodel.envs.bullet.settings import BulletSettings
-from hybridmodel.envs.parity import check_parity
+from hybridmodel.envs.parity import ParityReport, check_parity
 from hybridmodel.envs.parity.culprits import SWITCHED
-from physics import CartPole, DoublePendulum, Linear, Pendulum
+from physics import CartPole, DoublePendulum, Linear, Pendulum, integrators
 
 
 def agrees(match):
     return match is not None and match.holds and match.accelerations < 1e-6
+
+
+def changes(found: ParityReport) -> tuple[str, ...]:
+    """What the match says to change, where there is one."""
+    return () if found.match is None else found.match.changes
 
 
 @pytest.mark.parametrize("system", [CartPole(), DoublePendulum()], ids=["cartpole", "double"])
@@ -46,14 +51,59 @@ def test_hidden_effects_are_named():
     assert agrees(found.match)
 
 
+OVER_TIME = {
+    "delay": {"input_delay": 2},
+    "lag": {"input_lag": 0.1},
+    "push": {"push": (0.05, 0.1, (2.0,))},
+    "wind": {"wind": 1.0},
+}
+
+
+@pytest.mark.parametrize("effect", OVER_TIME)
+@pytest.mark.parametrize("engine", ["pybullet", "mujoco", "ode"])
+def test_effects_that_act_over_time_are_named(engine, effect):
+    hidden = envs.HiddenEffects(**OVER_TIME[effect])
+    with closing(envs.make(Pendulum(), engine=engine, dt=0.02, hidden=hidden)) as plant:
+        found = check_parity(Pendulum(), plant, count=10, rollouts=2)
+    assert found.names == ("hidden effects",)
+    assert found.findings[0].where == "rollouts"
+    assert not found.unexplained
+    assert not found.holds
+    assert agrees(found.match)
+    assert "hidden=HiddenEffects()" in changes(found)
+    assert "nothing differs" not in str(found)
+
+
+@pytest.mark.parametrize("engine", ["mujoco", "ode"])
+def test_constants_of_other_engines_plants_are_named(engine):
+    with closing(envs.make(CartPole(pole_mass=0.3, gravity=9.0), engine=engine, dt=0.02)) as plant:
+        found = check_parity(CartPole(), plant, count=20, rollouts=2)
+    assert set(found.names) == {"pole_mass", "gravity"}
+    assert agrees(found.match)
+    assert changes(found) == ("system.with_parameters(pole_mass=0.3, gravity=9.0)",)
+
+
 def test_an_unknown_difference_is_left_unexplained():
-    with closing(envs.OdePlant(Pendulum(mass=1.1), dt=0.02)) as plant:
-        found = check_parity(Pendulum(), plant, count=50)
+    system = Crooked()
+    with closing(envs.OdePlant(CartPole(), dt=0.02)) as plant:
+        found = check_parity(system, plant, count=50)
     assert not found.holds
     assert not found.findings
-    ((name, size),) = found.unexplained
-    assert name == "angle"
-    assert size == found.accelerations
+    assert {"position", "angle"} <= {name for name, _ in found.unexplained}
+    assert max(size for _, size in found.unexplained) == found.accelerations
+
+
+def test_what_only_rollouts_show_is_left_unexplained():
+    """A plant that steps too coarsely, by an integrator that no culprit is known of."""
+    coarse = envs.OdePlant(
+        Pendulum(), dt=0.25, substeps=1, integrator=integrators.semi_implicit_euler
+    )
+    with closing(coarse) as plant:
+        found = check_parity(Pendulum(), plant, count=10)
+    assert not found.holds
+    assert found.accelerations < 1e-12
+    assert [name for name, _ in found.unexplained] == ["angle in rollouts"]
+    assert "nothing differs" not in str(found)
 
 
 class Own(CartPole):

@@ -288,6 +288,23 @@ def test_a_joint_with_nothing_to_move_is_refused_by_name() -> None:
     RigidBody.from_description(Description(name="arm", links=links, joints=(joints[0], motor)))
 
 
+def test_an_inertia_is_small_only_beside_what_the_joint_carries() -> None:
+    # the laws hold at every scale: a ball on a stick of 1 mg and 0.1 mm, and one 1e9 times as heavy
+    rates = []
+    for mass in (1e-6, 1e3):
+        inertia = mass * 1e-8 / 3
+        links = (Link(name="world"), hanging("grain", mass, 1e-4, inertia))
+        whole = Description(name="g", links=links, joints=(planar("hinge", "grain", "world", 0.0),))
+        robot = RigidBody.from_description(whole)
+        rates.append(column(robot.forward_dynamics()([0.3], [2.0], [0.0])))
+    np.testing.assert_allclose(rates[0], rates[1], rtol=1e-12)
+    thin = ((10.0, 0.0, 0.0), (0.0, 1e-13, 0.0), (0.0, 0.0, 10.0))
+    rod = dataclasses.replace(links[1], center=(0.0, 0.0, 0.0), inertia=thin)
+    whole = dataclasses.replace(whole, links=(links[0], rod))
+    with pytest.raises(ValueError, match=r"wanted > 1e-12 kg·m², 1e-13 of the 10 there"):
+        RigidBody.from_description(whole)
+
+
 def test_a_floating_base_without_mass_is_refused() -> None:
     links = (Link(name="base"), hanging("pole", 1.0, 0.5, 0.1))
     whole = Description(name="pole", links=links, joints=(planar("hinge", "pole", "base", 0.0),))

@@ -23,8 +23,8 @@ KUKA = "kuka_iiwa/model.urdf"
 MOST = {
     "cartpole.urdf": (40, 50),
     "pendulum5.urdf": (200, 350),
-    KUKA: (550, 1150),
-    "franka_panda/panda.urdf": (800, 1800),
+    KUKA: (800, 1800),
+    "franka_panda/panda.urdf": (1000, 2400),
     "xarm/xarm6_robot.urdf": (800, 2000),
     "a1/a1.urdf": (900, 1500),
     "laikago/laikago.urdf": (900, 1500),
@@ -52,7 +52,7 @@ def test_only_what_is_declared_is_symbolic() -> None:
     names = ("lbr_iiwa_link_7.mass",)
     values = system.namespace(names, p)
     fitted = ca.Function("a", [q, v, tau, p], [system.acceleration(q, v, tau, values)])
-    assert baked.n_instructions() < fitted.n_instructions() < 1.1 * baked.n_instructions()
+    assert baked.n_instructions() < fitted.n_instructions() < 1.15 * baked.n_instructions()
 
 
 def test_a_step_is_four_evaluations() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from physics.rigid_body import safe_xml, urdf
+from physics.rigid_body import mjcf, safe_xml, urdf
 from physics.rigid_body.description import Description, Joint, Link
 
 LINKS = "<link name='a'/><link name='b'/><link name='c'/>"
@@ -303,3 +303,15 @@ def test_mutations_of_real_files() -> None:
         ends[outcome(content)] += 1
     assert min(ends.values()) > 50  # the mutations are neither harmless nor all fatal
     assert time.process_time() - start < 30
+
+
+@pytest.mark.parametrize("parse", [urdf.parse, mjcf.parse])
+def test_names_to_ignore_are_no_single_text(parse) -> None:
+    with pytest.raises(ValueError, match=r"ignore must be a collection such as .*got 'mimic'"):
+        parse("<robot/>", ignore="mimic")
+
+
+def test_roots_are_no_single_text(tmp_path: Path) -> None:
+    for one in (str(tmp_path), tmp_path):
+        with pytest.raises(ValueError, match="package_roots must be a sequence"):
+            urdf.resolve("a.stl", tmp_path, one)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ mujoco = pytest.importorskip("mujoco", minversion="4.0")
 pybullet_data = pytest.importorskip("pybullet_data")
 
 COUNT = 50
-# `urdf` takes an angle within 1e-10 rad of a right angle as one, MuJoCo takes it as written
+# `urdf` takes an angle within 1e-12 rad of a right angle as one, MuJoCo takes it as written
 ROUNDED = 1e-10
 
 
