@@ -15,7 +15,6 @@ import numpy as np
 from hybridmodel import HybridModel, load, placement
 from hybridmodel.collection import Policy
 from hybridmodel.data import Dataset, load_npz, read_csv
-from hybridmodel.data.trajectory import Array
 from hybridmodel.envs import AerialEffects, HiddenEffects, RobotEffects, VehicleEffects
 from hybridmodel.envs.payload import Laden
 from hybridmodel.excitation import (
@@ -159,7 +158,7 @@ def excitation_named(
     quadrotor, which waves would drive out of their limits; multisine for any other system.
     """
     if name is None:
-        name = "motion" if _must_be_led(system) else "multisine"
+        name = "motion" if must_be_led(system) else "multisine"
     if name != "motion":
         return _WAVES[name](system.inputs, amplitude=amplitude), None
     if not 0 < amplitude <= 1:
@@ -169,7 +168,8 @@ def excitation_named(
         places, reach = _places(coordinates, (0.0, 0.0, 1.5, 0.0), (2.0, 2.0, 1.0, 1.0))
         start = (*places[:3], *system.neutral[3:])
         fast = min(12.0, 0.4 / dt)
-        flight = FourierMotion(places, amplitude * reach, period=_PERIOD, harmonics=_HARMONICS)
+        reach = [amplitude * most for most in reach]
+        flight = FourierMotion(places, reach, period=_PERIOD, harmonics=_HARMONICS)
         return GeometricFlight(system, flight, bandwidth=(fast / 5, fast)), start
     if not isinstance(system, Mechanical) or not system.nq == system.nv == system.nu:
         raise ValueError(
@@ -179,14 +179,15 @@ def excitation_named(
     n = system.nq
     places, reach = _places(system.states[:n], system.neutral[:n], (1.0,) * n)
     highest = 2 * np.pi * _HARMONICS / _PERIOD
-    rates = np.array([min(-s.low, s.high) for s in system.states[n : 2 * n]])
-    reach = np.minimum(reach, rates / highest)
-    motion = FourierMotion(places, amplitude * reach, period=_PERIOD, harmonics=_HARMONICS)
+    rates = [min(-s.low, s.high) for s in system.states[n : 2 * n]]
+    reach = [amplitude * min(r, v / highest) for r, v in zip(reach, rates, strict=True)]
+    motion = FourierMotion(places, reach, period=_PERIOD, harmonics=_HARMONICS)
     led = ComputedTorque(system, motion, bandwidth=min(10.0, 0.25 / dt))
     return led, (*places, *(0.0,) * (system.nx - n))
 
 
-def _must_be_led(system: System) -> bool:
+def must_be_led(system: System) -> bool:
+    """Whether waves would drive it out of its limits, and a controller can keep it inside."""
     if isinstance(system, RigidBody):
         return not system.floating and system.nq == system.nv == system.nu
     return isinstance(system, Quadrotor)
@@ -194,7 +195,7 @@ def _must_be_led(system: System) -> bool:
 
 def _places(
     coordinates: Sequence[Signal], otherwise: Sequence[float], furthest: Sequence[float]
-) -> tuple[tuple[float, ...], Array]:
+) -> tuple[list[float], list[float]]:
     """The middle between the limits, within ±1 as far as they allow, and half of what is around.
 
     `otherwise` where a limit is infinite; `furthest` bounds the half range.
@@ -206,7 +207,7 @@ def _places(
             place = float(np.clip((signal.low + signal.high) / 2, -1, 1))
         places.append(float(np.clip(place, signal.low + half, signal.high - half)))
         reach.append(half)
-    return tuple(places), np.array(reach)
+    return places, reach
 
 
 def read_logs(paths: tuple[Path, ...], system: System | None, dt: float | None) -> Dataset:

@@ -56,7 +56,12 @@ def collect(
         Of the first log.
     """
     from hybridmodel import Dataset, envs, save_npz, write_csv
-    from hybridmodel.cli.choices import excitation_named, hidden_effects, system_named
+    from hybridmodel.cli.choices import (
+        excitation_named,
+        hidden_effects,
+        must_be_led,
+        system_named,
+    )
     from hybridmodel.collection import collect as run
 
     if out.suffix not in (".npz", ".csv") or (out.suffix == ".csv" and logs != 1):
@@ -83,8 +88,11 @@ def collect(
     console.print(f"{out}: {logs} logs, {total:.1f} s")
     short = [t.seconds for t in trajectories if t.seconds < seconds - dt]
     if short:
+        lead = must_be_led(plant_system) and start is None
+        less = "--dt or --amplitude" if start else "--amplitude"
+        remedy = "--excitation motion" if lead else f"lower {less}"
         console.print(
             f"{len(short)} ended early at a limit of the plant (shortest {min(short):.2f} s); "
-            f"{'a lower --dt or --amplitude keeps' if start else 'lower --amplitude keeps'} it inside"
+            f"{remedy} keeps it inside"
         )
     return WORSE if len(short) == logs else OK
