@@ -82,6 +82,6 @@ def _root_mean_square(error: np.ndarray) -> np.ndarray:
     """Over the windows; infinite where a rollout has left the range of numbers."""
     size = np.abs(np.nan_to_num(error, nan=np.inf)).max(axis=0)
     unit = np.where((size > 0) & np.isfinite(size), size, 1.0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         mean = np.sqrt(np.mean((error / unit) ** 2, axis=0))
     return np.where(np.isfinite(size), unit * mean, np.inf)

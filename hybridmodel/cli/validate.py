@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -108,5 +109,6 @@ def validate(
             )
         )
     )
-    worse = at_most is not None and not found.at(horizon) <= at_most
+    error = found.at(horizon)
+    worse = not math.isfinite(error) or (at_most is not None and error > at_most)
     return WORSE if worse or not agreement.holds else OK
