@@ -34,7 +34,8 @@ class Recipe:
     horizons, epochs, rate, stride   of `fit`, see there
     residual_penalty   λ, of hybrid and network alike
     sweep           step sizes tried for the network
-    starts          of the identification
+    starts, identify_horizon   of the identification; None is the longest of `horizons`, and
+                    fewer steps where free runs soon part from the plant
     substeps        of the physics in one step
     """
 
@@ -50,6 +51,7 @@ class Recipe:
     sweep: tuple[float, ...] = (5e-3, 1e-2, 2e-2)
     stride: int = 1
     starts: int = 5
+    identify_horizon: int | None = None
     substeps: int = 1
 
 
@@ -78,7 +80,7 @@ def identified_row(
         model,
         train,
         validation,
-        horizon=recipe.horizons[-1],
+        horizon=recipe.identify_horizon or recipe.horizons[-1],
         starts=recipe.starts,
         stride=4 * recipe.stride,
         seed=seed,

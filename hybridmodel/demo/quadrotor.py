@@ -67,6 +67,7 @@ def task() -> Task:
             epochs=(40, 30, 10, 4),
             stride=1,
             starts=3,
+            identify_horizon=20,
         ),
         control=Following(
             follows=position,
