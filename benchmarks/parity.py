@@ -21,25 +21,13 @@ import pybullet_data
 
 from benchmarks.figures import Row, publish
 from benchmarks.mismatches import Mismatch, draw
+from benchmarks.robots import TEN
 from hybridmodel.envs.bullet.robot import BulletRobot
 from hybridmodel.envs.parity import check_parity
 from physics.rigid_body import urdf
 from physics.rigid_body.system import RigidBody
 
 FINAL_SEED = 20_261
-TEN = (
-    "cartpole.urdf",
-    "TwoJointRobot_w_fixedJoints.urdf",
-    "TwoJointRobot_wo_fixedJoints.urdf",
-    "pendulum5.urdf",
-    "kuka_iiwa/model.urdf",
-    "franka_panda/panda.urdf",
-    "xarm/xarm6_robot.urdf",
-    "a1/a1.urdf",
-    "laikago/laikago.urdf",
-    "mini_cheetah/mini_cheetah.urdf",
-    "aliengo/aliengo.urdf",
-)
 DEVELOPED = (
     "cartpole.urdf",
     "TwoJointRobot_w_fixedJoints.urdf",
