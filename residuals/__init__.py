@@ -1,6 +1,25 @@
 """Learned residuals, written once in torch: r_θ(z), exactly zero before training."""
 
 from residuals.mlp import MLP
-from residuals.residual import Gated, Limit, Rescale, Residual, Standardize
+from residuals.residual import (
+    Gated,
+    Limit,
+    Probabilistic,
+    Recurrent,
+    Regressed,
+    Rescale,
+    Residual,
+    Standardize,
+)
 
-__all__ = ["MLP", "Gated", "Limit", "Rescale", "Residual", "Standardize"]
+__all__ = [
+    "MLP",
+    "Gated",
+    "Limit",
+    "Probabilistic",
+    "Recurrent",
+    "Regressed",
+    "Rescale",
+    "Residual",
+    "Standardize",
+]

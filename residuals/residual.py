@@ -1,6 +1,12 @@
 """The one noun of this package: a Residual, r_θ(z), a torch module that starts at exactly zero.
 
 z  features  (…, nz)      r  correction  (…, nr)      … any leading batch dims
+m  memory    (…, nm)      E  members of an ensemble, the leading axis
+
+    Residual        r = r_θ(z)
+    Probabilistic   also how far r may be off
+    Regressed       Probabilistic, and solved for in closed form instead of trained
+    Recurrent       (r, m⁺) = r_θ(z, m), with memory that advances once a step
 """
 
 from __future__ import annotations
@@ -77,6 +83,57 @@ class Residual(nn.Module, ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON data: `type(self)(**config)` has equal shape."""
+
+
+class Probabilistic(Residual):
+    """A residual that says how far it may be off; `forward` is the mean of its members.
+
+    count   E, members that may disagree; 1 where the spread has a closed form
+    """
+
+    count: int
+
+    @abstractmethod
+    def members(self, z: Tensor) -> Tensor:
+        """(E, …, nr), the mean of each member at its own z (E or 1, …, nz)."""
+
+    @abstractmethod
+    def distribution(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of r (E, …, nr) each, of each member at its own z (E or 1, …, nz).
+
+        The variance is aleatoric: what would stay if there were ever more data.
+        """
+
+    @abstractmethod
+    def epistemic(self, z: Tensor) -> Tensor:
+        """(…, nr) variance of r from want of data, at z (…, nz)."""
+
+
+class Regressed(Probabilistic):
+    """A residual whose weights are the solution of a regression."""
+
+    @abstractmethod
+    def solve(self, z: Tensor, r: Tensor) -> None:
+        """Take the weights that map z (N, nz) to r (N, nr) best."""
+
+
+class Recurrent(Residual):
+    """A residual with memory m of what came before, advanced once a step.
+
+    nm            numbers of memory
+    memory_steps  how many past rows of z say all that m can hold, or enough of it
+    """
+
+    nm: int
+    memory_steps: int
+
+    @abstractmethod
+    def forward(self, z: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """r (…, nr) and m⁺ (…, nm) from z (…, nz) and m (…, nm)."""
+
+    @abstractmethod
+    def initial_memory(self, past_z: Tensor) -> Tensor:
+        """m (…, nm) after the features past_z (…, memory_steps, nz), the most recent last."""
 
 
 class Gated(Residual):
