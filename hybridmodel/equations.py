@@ -2,30 +2,35 @@
 
     uᵃ = applied(x, u, p)              memory (delays) decides which input acts
     z  = features(x, uᵃ, d)            what the network sees
+    m  = recalled(x)                   what a recurrent network remembers
     ẋ  = derivative(x, uᵃ, p, d[, r])  physics with the residual placed; x⁺ of a discrete system
-    x⁺ = finish(x', x, u, p[, r])      memory advanced, next-state residual added, quaternions of
-                                       length one
-    y  = output(x, u, p, d)
+    x⁺ = finish(x', x, u, p[, r][, m⁺])   memory advanced, next-state residual added, quaternions
+                                       of length one
+    y  = output(x, u, p, d[, r])
     e  = x ⊟ x', y ⊟ y'                errors, rotations as rotation vectors
 
-`step` below is the only place where they are put together. It runs on casadi expressions with
-the Functions themselves and on tensors with their torch forms, so both paths are one text.
-x includes memory; its rows of ẋ are zero and `finish` sets them. Every piece is SX that can be;
-of a system whose `symbols` are MX only those stay MX that have no scalar form.
+`step` and `observe` below are the only places where they are put together. They run on casadi
+expressions with the Functions themselves and on tensors with their torch forms, so both paths are
+one text. x = (continuous states, memory of the system, memory of the residual); the rows of
+memory in ẋ are zero and `finish` sets them. Every piece is SX that can be; of a system whose
+`symbols` are MX only those stay MX that have no scalar form.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import casadi as ca
 
-from hybridmodel.placement import Placement
-from physics import System, quaternion, tangent
+from hybridmodel.features import features, seen_by
+from hybridmodel.placement import Flow, Placement
+from physics import System, tangent
 from physics.binding import scalar_form
 from physics.integrators import Integrator
+
+_PLACES = ("flow", "next state", "output")
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,15 @@ class Equations:
     """Every analytic piece of a model: casadi.Functions, or their torch forms (`map`)."""
 
     constrain: Any  # ϑ ↦ p
-    initial: Any  # (x without memory, past u flattened) ↦ x
+    initial: Any  # (x without memory, past u flattened) ↦ x without the residual's memory
     applied: Any
     features: Any
+    recalled: Any
     derivative: Any
     finish: Any
     output: Any
     state_difference: Any  # (x, x') ↦ x ⊟ x' of continuous states
+    state_retract: Any  # (x, ξ) ↦ x ⊞ ξ of continuous states
     output_difference: Any  # (y, y') ↦ y ⊟ y'
 
     def map(self, transform: Callable[[ca.Function], Any]) -> Equations:
@@ -53,38 +60,42 @@ class Scheme:
     integrator: Integrator
     substeps: int
     hold: bool  # r evaluated once a step and held over all stages
-    in_ode: bool  # r enters the derivative; otherwise it enters `finish`
+    enters: Literal["flow", "next state", "output"] | None  # where r does
+    recurrent: bool = False  # the network is (z, m) ↦ (r, m⁺)
 
 
 def build(
     system: System,
     placement: Placement | None,
     declared: tuple[str, ...],
-    features: tuple[str, ...],
+    chosen: tuple[str, ...],
+    nm: int = 0,
 ) -> Equations:
-    """All pieces of a model; p holds the declared parameters, everything else is baked."""
-    n, states, X = len(system.states), system.states, system.symbols
-    x, u, d = (X.sym(s, k) for s, k in (("x", system.nx), ("u", system.nu), ("d", system.nd)))
+    """All pieces of a model; p holds the declared parameters, everything else is baked.
+
+    `chosen` names the features, nm is the size of the residual's memory.
+    """
+    n, nx, states, X = len(system.states), system.nx, system.states, system.symbols
+    x, u, d = (X.sym(s, k) for s, k in (("x", nx + nm), ("u", system.nu), ("d", system.nd)))
     p, theta = X.sym("p", len(declared)), ca.SX.sym("theta", len(declared))
-    flow, memory, names = x[:n, :], x[n:, :], system.namespace(declared, p)
+    flow, memory, names = x[:n, :], x[n:nx, :], system.namespace(declared, p)
 
     r = X.sym("r", len(placement.signals(system)) if placement else 0)
-    acting, after = u, flow
-    if placement is not None:
-        acting = placement.on_input(u, placement.spread(system, system.inputs, r))
-        step = placement.spread(system, tangent.signals(states), r)
-        after = placement.on_next(states, flow, step)
-    after = tangent.normalise(states, after)  # an integrator leaves the sphere a little
-    in_ode = {"r": r} if placement and not placement.once_a_step else {}
-    in_step = {"r": r} if placement and placement.once_a_step else {}
+    enters = placement.enters if placement else None
+    given = {place: {"r": r} if enters == place else {} for place in _PLACES}
 
-    xdot = X(system.dynamics(flow, acting, names, d))
+    xdot = X(system.dynamics(flow, u, names, d))
     if xdot.shape != (n, 1):
         raise ValueError(
             f"{type(system).__name__}.dynamics must return {n} rows, one a state; got {xdot.shape}"
         )
-    if placement is not None:
-        xdot = placement.on_derivative(xdot, placement.spread(system, states, r))
+    if placement is not None and enters == "flow":
+        at = Flow(system, placement.corrects(system), flow, u, names, d)
+        xdot = X(placement.flow(at, r))
+    after = flow
+    if placement is not None and enters == "next state":
+        after = placement.on_next(states, flow, placement.over(system, tangent.signals(states), r))
+    after = tangent.normalise(states, after)  # an integrator leaves the sphere a little
     y = X(system.output(flow, u, names, d))
     if y.shape != (system.ny, 1):
         raise ValueError(
@@ -96,14 +107,20 @@ def build(
             f"{type(system).__name__}.output is not the state, yet its signals are the states: "
             f"give `outputs` names of their own"
         )
+    if placement is not None and enters == "output":
+        seen = placement.over(system, tangent.signals(system.outputs), r)
+        y = placement.on_output(system.outputs, y, seen)
     known = [system.parameters[name] for name in declared]
     values = [k.constrain(t) for k, t in zip(known, ca.vertsplit(theta), strict=True)]
     start, past = X.sym("x0", n), X.sym("past_u", system.nu * system.memory_steps)
     recalled = system.initial_memory(ca.reshape(past, system.nu, system.memory_steps))
-    before = X.sym("before", system.nx)
-    advanced = system.advance_memory(before[n:, :], u, names)
-    seen = _features(system, features, x, u, d)
-    idle = X.zeros(system.nx - n)  # memory does not flow, it advances once a step
+    before, remembered = X.sym("before", nx + nm), X.sym("m_next", nm)
+    advanced = system.advance_memory(before[n:nx, :], u, names)
+    z = features(seen_by(system), ca.vertcat(x[:nx, :], u, d), chosen)
+    idle = X.zeros(nx + nm - n)  # memory does not flow, it advances once a step
+    xi = X.sym("xi", len(tangent.signals(states)))
+    moved = tangent.retract(states, start, xi)
+    kept = {"m_next": remembered} if nm else {}
 
     def function(name: str, inputs: dict[str, Any], value: Any) -> ca.Function:
         made = ca.Function(name, [*inputs.values()], [value], [*inputs], [name + "_out"])
@@ -115,50 +132,26 @@ def build(
         applied=function(
             "applied", {"x": x, "u": u, "p": p}, system.applied_input(memory, u, names)
         ),
-        features=function("features", {"x": x, "u": u, "d": d}, seen),
+        features=function("features", {"x": x, "u": u, "d": d}, z),
+        recalled=function("recalled", {"x": x}, x[nx:, :]),
         derivative=function(
-            "derivative", {"x": x, "u": u, "p": p, "d": d} | in_ode, ca.vertcat(xdot, idle)
+            "derivative", {"x": x, "u": u, "p": p, "d": d} | given["flow"], ca.vertcat(xdot, idle)
         ),
         finish=function(
             "finish",
-            {"x": x, "before": before, "u": u, "p": p} | in_step,
-            ca.vertcat(after, advanced),
+            {"x": x, "before": before, "u": u, "p": p} | given["next state"] | kept,
+            ca.vertcat(after, advanced, remembered),
         ),
-        output=function("output", {"x": x, "u": u, "p": p, "d": d}, y),
+        output=function("output", {"x": x, "u": u, "p": p, "d": d} | given["output"], y),
         state_difference=tangent.difference_function(states),
+        state_retract=function("retract", {"x": start, "xi": xi}, moved),
         output_difference=tangent.difference_function(system.outputs),
     )
 
 
-def default_features(system: System) -> tuple[str, ...]:
-    """All continuous states, inputs and exogenous signals; a quaternion under its own name."""
-    signals = (*system.states, *system.inputs, *system.exogenous)
-    return tuple(dict.fromkeys(s.quaternion or s.name for s in signals))
-
-
-def _features(system: System, chosen: tuple[str, ...], x: Any, u: Any, d: Any) -> Any:
-    """z: the chosen signals, an angle as its sine and cosine, a rotation as the nine entries of
-    its matrix (q and −q are one rotation)."""
-    signals = (*system.states, *system.memory, *system.inputs, *system.exogenous)
-    columns: dict[str, Any] = {}
-    for signal, value in zip(signals, ca.vertsplit(ca.vertcat(x, u, d)), strict=True):
-        if signal.quaternion is not None:
-            so_far = columns.get(signal.quaternion, type(x)(0, 1))
-            columns[signal.quaternion] = ca.vertcat(so_far, value)
-        elif signal.angle:
-            columns[signal.name] = ca.vertcat(ca.sin(value), ca.cos(value))
-        else:
-            columns[signal.name] = value
-    for group in {s.quaternion for s in signals if s.quaternion is not None}:
-        columns[group] = ca.vec(quaternion.rotation_matrix(columns[group]))
-    if unknown := [name for name in chosen if name not in columns]:
-        raise ValueError(f"features: no signal {unknown[0]!r}; signals are {list(columns)}")
-    return ca.vertcat(type(x)(0, 1), *(columns[name] for name in chosen))
-
-
 def step(
     equations: Equations,
-    network: Callable[[Any], Any] | None,
+    network: Callable[..., Any] | None,
     scheme: Scheme,
     x: Any,
     u: Any,
@@ -172,15 +165,38 @@ def step(
     acting = equations.applied(x, u, p)
 
     def residual(s: Any) -> tuple[Any, ...]:
-        return () if network is None else (network(equations.features(s, acting, d)),)
+        """(r,) or (r, m⁺) at s."""
+        if network is None:
+            return ()
+        z = equations.features(s, acting, d)
+        return network(z, equations.recalled(x)) if scheme.recurrent else (network(z),)
 
-    held = residual(x) if scheme.hold or not scheme.in_ode else ()
+    in_flow = scheme.enters == "flow"
+    held = residual(x) if scheme.recurrent or scheme.hold or scheme.enters == "next state" else ()
 
     def derivative(s: Any) -> Any:
-        r = () if not scheme.in_ode else held if scheme.hold else residual(s)
+        r = () if not in_flow else held[:1] if scheme.hold else residual(s)[:1]
         return equations.derivative(s, acting, p, d, *r)
 
     s = x
     for _ in range(scheme.substeps):
         s = scheme.integrator.advance(derivative, s, dt / scheme.substeps, velocity)
-    return equations.finish(s, x, u, p, *(() if scheme.in_ode else held))
+    r = held[:1] if scheme.enters == "next state" else ()
+    return equations.finish(s, x, u, p, *r, *held[1:])
+
+
+def observe(
+    equations: Equations,
+    network: Callable[..., Any] | None,
+    scheme: Scheme,
+    x: Any,
+    u: Any,
+    p: Any,
+    d: Any,
+) -> Any:
+    """y = h(x, u, p, d), with the residual where it corrects the sensors."""
+    if network is None or scheme.enters != "output":
+        return equations.output(x, u, p, d)
+    z = equations.features(x, equations.applied(x, u, p), d)
+    r = network(z, equations.recalled(x))[0] if scheme.recurrent else network(z)
+    return equations.output(x, u, p, d, r)

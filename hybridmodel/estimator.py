@@ -41,12 +41,24 @@ class MeasuredState:
         self.reset()
 
     def reset(self) -> None:
-        self._past = np.zeros((self.model.system.memory_steps, self.model.system.nu))
+        system, n = self.model.system, self.model.memory_steps
+        self._inputs = np.zeros((0, system.nu))
+        self._states = np.zeros((0, len(system.states)))
+        self._kept = n
 
     def update(self, y: np.ndarray, previous_input: np.ndarray | None) -> np.ndarray:
-        if previous_input is not None and len(self._past):
-            self._past = np.vstack([self._past[1:], previous_input])
+        if previous_input is not None and self._kept:
+            self._inputs = np.vstack([self._inputs, previous_input])[-self._kept :]
+        lead = self._kept - len(self._inputs)
+        inputs = np.vstack([np.zeros((lead, self.model.system.nu)), self._inputs])
+        x = torch.tensor(y, dtype=torch.float64)
+        full = self.model.nm and not lead and len(self._states) == self._kept
         with torch.no_grad():
-            return self.model.initial_state(
-                torch.tensor(y, dtype=torch.float64), torch.tensor(self._past)
+            estimate = self.model.initial_state(
+                x,
+                torch.tensor(inputs),
+                past_x=torch.tensor(self._states) if full else None,
             ).numpy()
+        if self.model.nm:
+            self._states = np.vstack([self._states, y])[-self._kept :]
+        return estimate

@@ -57,7 +57,7 @@ def evaluate(
     system = model.system
     with torch.no_grad():
         if windows.x is not None:
-            predicted = model.rollout(windows.x0, windows.u, windows.d)
+            predicted = model.rollout(windows.x0(model), windows.u, windows.d)
             truth, against, signals = windows.x, "x", system.states
             predicted = predicted[..., : truth.shape[-1]]
             logged = np.concatenate([t.x for t in data if t.x is not None])

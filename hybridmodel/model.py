@@ -21,16 +21,18 @@ from torch import Tensor, nn
 from hybridmodel.bridges.casadi_to_torch import to_torch
 from hybridmodel.bridges.network import pack_weights
 from hybridmodel.bridges.torch_to_casadi import Weights, to_casadi
-from hybridmodel.equations import Equations, Scheme, build, default_features, step
+from hybridmodel.equations import Equations, Scheme, build, observe, step
+from hybridmodel.features import default_features, feature_signals, seen_by
 from hybridmodel.placement import Placement, acceleration
-from physics import System
+from physics import Signal, System, tangent
 from physics.integrators import ALL, Integrator, discrete, rk4
-from residuals import Gated, Residual
+from residuals import Gated, Probabilistic, Recurrent, Residual
 
 if TYPE_CHECKING:
     from hybridmodel.export import Exported, Target
 
-Network = Callable[[Tensor], Tensor]
+Network = Callable[..., Any]
+Member = int | Literal["mean", "each"]
 _SAME = 1e-6  # relative; logs give dt as a difference of times
 
 
@@ -81,29 +83,83 @@ class HybridModel(nn.Module):
         self.dt, self.integrator = _stepping(system, dt, integrator, substeps)
         self.system, self.substeps, self.hold, self.placement = system, substeps, hold, placement
         self.fit_parameters = system.check_declared(fit_parameters)
-        self.features = default_features(system) if features is None else tuple(features)
+        self.features = _features(system, placement if residual is not None else None, features)
+        self.residual = None
+        if residual is not None:
+            nz, nr = len(self.feature_signals), len(placement.signals(system))
+            self.residual = _sized(residual, nz, nr)
+        self.nm = self.residual.nm if isinstance(self.residual, Recurrent) else 0
         placed = placement if residual is not None else None
-        self.equations = build(system, placed, self.fit_parameters, self.features)
+        self.equations = build(system, placed, self.fit_parameters, self.features, self.nm)
         # made here and not when first used, since torch.compile could not look into that
         self.torch_equations: Equations = self.equations.map(to_torch)
-        self.scheme = Scheme(
-            self.integrator, substeps, hold, in_ode=placed is not None and not placed.once_a_step
-        )
-        nz = self.equations.features.size1_out(0)
-        nr = len(placement.signals(system)) if placed else 0
-        self.residual = None if residual is None else _sized(residual, nz, nr)
+        enters = placed.enters if placed else None
+        self.scheme = Scheme(self.integrator, substeps, hold, enters, recurrent=self.nm > 0)
         self.theta = nn.Parameter(torch.zeros(len(self.fit_parameters), dtype=torch.float64))
         self.velocity: Tensor
-        mask = torch.tensor([float(i in system.velocity_rows) for i in range(system.nx)])
+        mask = torch.tensor([float(i in system.velocity_rows) for i in range(self.nx)])
         self.register_buffer("velocity", mask.double(), persistent=False)
+        self.noise: Tensor
+        nt = len(tangent.signals(system.states))
+        self.register_buffer("noise", torch.zeros(nt, dtype=torch.float64))
+
+    @property
+    def nx(self) -> int:
+        """Number of states, memory of the system and of the residual included."""
+        return self.system.nx + self.nm
+
+    @property
+    def memory_steps(self) -> int:
+        """How many past steps `initial_state` can use."""
+        recurrent = isinstance(self.residual, Recurrent)
+        return self.system.memory_steps + (self.residual.memory_steps if recurrent else 0)
+
+    @property
+    def feature_signals(self) -> tuple[Signal, ...]:
+        """A signal for each row of z."""
+        return feature_signals(seen_by(self.system), self.features)
 
     # -- torch --------------------------------------------------------------------------------
 
-    def forward(self, x: Tensor, u: Tensor, d: Tensor | None = None, *, p: Tensor | None = None):
-        """x⁺ (…, nx) from x (…, nx), u (…, nu); p defaults to the model's own parameters."""
+    def forward(
+        self,
+        x: Tensor,
+        u: Tensor,
+        d: Tensor | None = None,
+        *,
+        p: Tensor | None = None,
+        member: Member = "mean",
+    ) -> Tensor:
+        """x⁺ (…, nx) from x (…, nx), u (…, nu); p defaults to the model's own parameters.
+
+        member   of an ensemble: "mean" for the mean of all, a number for one of them, "each" for
+                 (E, …, nx) from x (E or 1, …, nx)
+        """
         p = self.physical() if p is None else p
         x, u, d = self._checked(x, u, d)
-        return self.step_with(self.residual, self.scheme, x, u, p, d)
+        return self.step_with(self.network(member), self.scheme, x, u, p, d)
+
+    def network(self, member: Member = "mean") -> Network | None:
+        """The map z ↦ r, of a recurrent residual (z, m) ↦ (r, m⁺).
+
+        Raises ValueError for a member that the residual does not have.
+        """
+        residual = self.residual
+        if member == "mean" or residual is None:
+            return residual
+        count = residual.count if isinstance(residual, Probabilistic) else 1
+        if not isinstance(residual, Probabilistic) or (member != "each" and member >= count):
+            raise ValueError(
+                f"member must be 'mean', or for a residual with members 'each' or a number below "
+                f"their count ({count}); got {member!r}"
+            )
+        if member == "each":
+            return residual.members
+        return lambda z: residual.members(z[None])[member]
+
+    def constant(self, r: Tensor) -> Network:
+        """A map to r (…, nr) whatever the features, in the form that `step_with` wants."""
+        return (lambda z, m: (r, m)) if self.nm else (lambda z: r)
 
     def step_with(
         self, network: Network | None, scheme: Scheme, x: Tensor, u: Tensor, p: Tensor, d: Tensor
@@ -114,32 +170,62 @@ class HybridModel(nn.Module):
         )
 
     def rollout(
-        self, x0: Tensor, u: Tensor, d: Tensor | None = None, *, p: Tensor | None = None
+        self,
+        x0: Tensor,
+        u: Tensor,
+        d: Tensor | None = None,
+        *,
+        p: Tensor | None = None,
+        member: Member = "mean",
     ) -> Tensor:
-        """x (…, H+1, nx) from x0 (…, nx), u (…, H, nu) and d (…, H, nd)."""
+        """x (…, H+1, nx) from x0 (…, nx), u (…, H, nu) and d (…, H, nd).
+
+        member   as in `forward`; "each" gives (E, …, H+1, nx), every member on a path of its own.
+                 The mean of these is not the rollout of the mean.
+        """
+        start = x0[None] if member == "each" else x0
+        return self.rollout_with(self.network(member), start, u, d, p=p)
+
+    def rollout_with(
+        self,
+        network: Network | None,
+        x0: Tensor,
+        u: Tensor,
+        d: Tensor | None = None,
+        *,
+        p: Tensor | None = None,
+    ) -> Tensor:
+        """x (…, H+1, nx) with any map z ↦ r in place of the residual."""
         p = self.physical() if p is None else p
         states = [x0]
         for k in range(u.shape[-2]):
-            d_k = None if d is None else d[..., k, :]
-            states.append(self(states[-1], u[..., k, :], d_k, p=p))
+            here = self._checked(states[-1], u[..., k, :], None if d is None else d[..., k, :])
+            states.append(self.step_with(network, self.scheme, *here[:2], p, here[2]))
         if len(states) > 1:
-            states[0] = x0.expand_as(states[1])
+            states[0] = states[0].expand_as(states[1])
         return torch.stack(states, -2)
 
     def physical(self) -> Tensor:
         """p (np,), the declared physical parameters at their present values."""
         return self.torch_equations.constrain(self.theta)
 
-    def output(self, x: Tensor, u: Tensor, d: Tensor | None = None) -> Tensor:
+    def output(
+        self, x: Tensor, u: Tensor, d: Tensor | None = None, *, p: Tensor | None = None
+    ) -> Tensor:
         """y (…, ny) = h(x, u, p, d)."""
         x, u, d = self._checked(x, u, d)
-        return self.torch_equations.output(x, u, self.physical(), d)
+        p = self.physical() if p is None else p
+        return observe(self.torch_equations, self.residual, self.scheme, x, u, p, d)
 
     def state_difference(self, x: Tensor, other: Tensor) -> Tensor:
         """x ⊟ x' (…, tangent rows) of continuous states, of a rotation the rotation vector."""
         if not self.system.quaternion_rows:
             return x - other
         return self.torch_equations.state_difference(x, other)
+
+    def state_retract(self, x: Tensor, xi: Tensor) -> Tensor:
+        """x ⊞ ξ of continuous states, ξ (…, tangent rows)."""
+        return self.torch_equations.state_retract(x, xi) if self.system.quaternion_rows else x + xi
 
     def output_difference(self, y: Tensor, other: Tensor) -> Tensor:
         """y ⊟ y' (…, tangent rows) of outputs."""
@@ -154,18 +240,62 @@ class HybridModel(nn.Module):
             x, self.torch_equations.applied(x, u, self.physical()), d
         )
 
-    def initial_state(self, x0: Tensor, past_u: Tensor | None = None) -> Tensor:
-        """x (…, nx) with memory, from the continuous state and the past inputs (…, n, nu).
+    def initial_state(
+        self,
+        x0: Tensor,
+        past_u: Tensor | None = None,
+        *,
+        past_x: Tensor | None = None,
+        past_d: Tensor | None = None,
+    ) -> Tensor:
+        """x (…, nx) with memory, from the continuous state and what came before.
 
-        n ≥ `system.memory_steps`, the most recent last; without a past, inputs were zero.
+        past_u (…, n, nu), past_x (…, n, continuous), past_d (…, n, nd): inputs, states and
+        exogenous signals of the last n ≥ `memory_steps` steps, the most recent last; past_x and
+        past_d matter to a recurrent residual alone. Without a past, inputs were zero, and what
+        the residual sees at x0 has been so for as long as it remembers.
         """
-        n = self.system.memory_steps
+        delayed, n = self.system.memory_steps, self.memory_steps
         if past_u is None:
-            past_u = x0.new_zeros(*x0.shape[:-1], n, self.system.nu)
-        if past_u.shape[-2] < n:
-            raise ValueError(f"past_u must hold {n} inputs, got {past_u.shape[-2]}")
-        recent = past_u[..., past_u.shape[-2] - n :, :]
-        return self.torch_equations.initial(x0, recent.flatten(-2))
+            past_u = x0.new_zeros(
+                *x0.shape[:-1], n if past_x is not None else delayed, self.system.nu
+            )
+            past_x = None
+        needed = delayed if past_x is None else n
+        if past_u.shape[-2] < needed:
+            raise ValueError(f"past_u must hold {needed} inputs, got {past_u.shape[-2]}")
+
+        def remembering(x: Tensor, inputs: Tensor) -> Tensor:
+            recent = inputs[..., inputs.shape[-2] - delayed :, :]
+            return self.torch_equations.initial(x, recent.flatten(-2))
+
+        x = remembering(x0, past_u)
+        if not isinstance(self.residual, Recurrent):
+            return x
+        steps = self.residual.memory_steps
+        blank = x.new_zeros(*x.shape[:-1], self.nm)
+        if past_x is None:
+            u = (
+                past_u[..., -1, :]
+                if past_u.shape[-2]
+                else x.new_zeros(*x.shape[:-1], self.system.nu)
+            )
+            d = x.new_zeros(*x.shape[:-1], self.system.nd) if past_d is None else past_d[..., -1, :]
+            z = self.residual_features(torch.cat([x, blank], -1), u, d)
+            seen = z[..., None, :].expand(*z.shape[:-1], steps, z.shape[-1])
+        else:
+            if past_x.shape[-2] < steps:
+                raise ValueError(f"past_x must hold {steps} states, got {past_x.shape[-2]}")
+            rows = []
+            for back in range(steps, 0, -1):
+                at = past_u.shape[-2] - back
+                then = remembering(past_x[..., past_x.shape[-2] - back, :], past_u[..., :at, :])
+                d = None if past_d is None else past_d[..., past_d.shape[-2] - back, :]
+                rows.append(
+                    self.residual_features(torch.cat([then, blank], -1), past_u[..., at, :], d)
+                )
+            seen = torch.stack(rows, -2)
+        return torch.cat([x, self.residual.initial_memory(seen)], -1)
 
     def linearize(self, x: Tensor, u: Tensor, d: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """A (…, nx, nx) = ∂F/∂x and B (…, nx, nu) = ∂F/∂u at (x, u, d)."""
@@ -181,12 +311,19 @@ class HybridModel(nn.Module):
 
     # -- CasADi -------------------------------------------------------------------------------
 
-    def network_function(self, weights: Weights = "baked") -> ca.Function | None:
-        """r = network(z) or network(z, w) in CasADi, None without a residual."""
+    def network_function(
+        self, weights: Weights = "baked", *, member: int | Literal["mean"] = "mean"
+    ) -> ca.Function | None:
+        """r = network(z[, w]) in CasADi, (r, m⁺) = network(z, m[, w]) of a recurrent residual.
+
+        None without a residual.
+        """
         if self.residual is None:
             return None
-        nz = self.equations.features.size1_out(0)
-        return to_casadi(self.residual, nz=nz, weights=weights)
+        self.network(member)
+        residual = self.residual if member == "mean" else self.residual.member(member)  # type: ignore
+        nz = len(self.feature_signals)
+        return to_casadi(residual, nz=(nz, self.nm) if self.nm else nz, weights=weights)
 
     def weights(self):
         """The network's numbers w (nw,) for Functions with weights as parameters."""
@@ -203,7 +340,8 @@ class HybridModel(nn.Module):
         self._refuse_discrete("ode_function")
         x, u, p, d, w, network = self._symbols(weights)
         acting = self.equations.applied(x, u, p)
-        r = () if network is None else (network(self.equations.features(x, acting, d)),)
+        in_flow = network is not None and self.scheme.enters == "flow"
+        r = (network(self.equations.features(x, acting, d)),) if in_flow else ()
         value = self.equations.derivative(x, acting, p, d, *r)
         names = ["x", "u", "p", "d", *(["w"] if w is not None else [])]
         inputs = [x, u, p, d, *([w] if w is not None else [])]
@@ -236,6 +374,13 @@ class HybridModel(nn.Module):
         velocity = ca.DM(self.velocity.cpu().numpy())
         x_next = step(self.equations, network, self.scheme, x, u, p, d, dt=h, velocity=velocity)
         return _named("F", inputs, x_next, names, "x_next")
+
+    def output_function(self, *, weights: Weights = "baked") -> ca.Function:
+        """y = h(x, u, p, d[, w]) with the residual where it corrects the sensors."""
+        x, u, p, d, w, network = self._symbols(weights)
+        y = observe(self.equations, network, self.scheme, x, u, p, d)
+        names = ["x", "u", "p", "d", *(["w"] if w is not None else [])]
+        return _named("h", [x, u, p, d, *([w] if w is not None else [])], y, names, "y")
 
     def export(
         self,
@@ -287,25 +432,27 @@ class HybridModel(nn.Module):
         )
         if system is None:
             fresh.theta.data.copy_(self.theta.data)
+        fresh.noise.copy_(self.noise)
         return fresh.to(self.theta.dtype).to(self.theta.device).train(self.training)
 
     def _symbols(self, weights: Weights):
-        x, u = ca.MX.sym("x", self.system.nx), ca.MX.sym("u", self.system.nu)
+        x, u = ca.MX.sym("x", self.nx), ca.MX.sym("u", self.system.nu)
         p, d = ca.MX.sym("p", len(self.fit_parameters)), ca.MX.sym("d", self.system.nd)
         network = self.network_function(weights)
         if weights == "baked" or network is None:
             return x, u, p, d, None, network
-        w = ca.MX.sym("w", network.size1_in(1))
-        return x, u, p, d, w, lambda z: network(z, w)
+        w = ca.MX.sym("w", network.size1_in(network.n_in() - 1))
+        return x, u, p, d, w, lambda *seen: network(*seen, w)
 
     def _refuse_discrete(self, what: str) -> None:
         reasons = {
             "the system is discrete, x⁺ = f(x, u, p, d)": self.system.dt is not None,
             "the residual is held over a step (hold=True)": self.hold and self.residual is not None,
             f"placement {self.placement.name!r} acts on the discrete step": (
-                self.residual is not None and self.placement.once_a_step
+                self.scheme.enters == "next state"
             ),
             "the system has memory that advances once a step": bool(self.system.memory),
+            "the residual has memory that advances once a step": self.nm > 0,
         }
         for reason, holds in reasons.items():
             if holds:
@@ -317,7 +464,7 @@ class HybridModel(nn.Module):
                 names = [s.name for s in self.system.exogenous]
                 raise ValueError(f"d must be given: {type(self.system).__name__} needs {names}")
             d = x[..., :0]
-        wanted = {"x": self.system.nx, "u": self.system.nu, "d": self.system.nd}
+        wanted = {"x": self.nx, "u": self.system.nu, "d": self.system.nd}
         for (name, size), value in zip(wanted.items(), (x, u, d), strict=True):
             if value.shape[-1] != size:
                 raise ValueError(f"{name} must have shape (…, {size}), got {tuple(value.shape)}")
@@ -352,6 +499,19 @@ def _stepping(
     if substeps != 1:
         raise ValueError(f"substeps: {own}, which has no parts; wanted 1, got {substeps}")
     return float(system.dt), discrete
+
+
+def _features(
+    system: System, placed: Placement | None, given: Sequence[str] | None
+) -> tuple[str, ...]:
+    only = placed.sees(system) if placed is not None and placed.sees is not None else None
+    if given is None:
+        return default_features(system) if only is None else only
+    if only is not None and tuple(given) != only:
+        raise ValueError(
+            f"features: placement {placed.name!r} takes {list(only)} alone, got {list(given)}"  # type: ignore[union-attr]
+        )
+    return tuple(given)
 
 
 def _sized(residual: nn.Module, nz: int, nr: int) -> Residual:

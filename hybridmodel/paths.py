@@ -35,13 +35,14 @@ def draw(model: HybridModel, points: int, *, spread: float = 1.0, seed: int = 0)
     device = model.theta.device
     with torch.no_grad():
         p = model.torch_equations.constrain(model.theta + 0.1 * own.tanh().to(device))
+    remembered = torch.randn(points, model.nm, generator=generator, dtype=torch.float64)
     rest = torch.stack(drawn, -1)
     for row in system.quaternion_rows:
         q = rest[:, row : row + 4]
         rest[:, row : row + 4] = q / q.norm(dim=-1, keepdim=True)
     rest = rest.to(device)
-    known = system.nx + system.nu
-    return torch.cat([rest[:, :known], p, rest[:, known:]], -1)
+    x, u, d = rest.split([system.nx, system.nu, system.nd], -1)
+    return torch.cat([x, spread * remembered.to(device), u, p, d], -1)
 
 
 def draw_finite(
@@ -81,7 +82,7 @@ def _usable(model: HybridModel, v: Tensor) -> Tensor:
         return usable
     symbol = ca.MX.sym("v", v.shape[-1])
     arguments = ca.vertsplit(symbol, [0, *itertools.accumulate(_sizes(model))])
-    values = ca.vertcat(model.step_function()(*arguments), model.equations.output(*arguments))
+    values = ca.vertcat(model.step_function()(*arguments), model.output_function()(*arguments))
     numbers = ca.vertcat(values, ca.gradient(ca.sum1(values), symbol))
     function = ca.Function("numbers", [symbol], [numbers])
     for k in torch.nonzero(~usable)[:, 0].tolist():
@@ -102,7 +103,7 @@ def _inside(signal: Signal, noise: Tensor, share: Tensor) -> Tensor:
 
 def _sizes(model: HybridModel) -> list[int]:
     system = model.system
-    return [system.nx, system.nu, len(model.fit_parameters), system.nd]
+    return [model.nx, system.nu, len(model.fit_parameters), system.nd]
 
 
 def _split(model: HybridModel, call: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
@@ -138,10 +139,16 @@ def _torch_step(model: HybridModel) -> Callable[[Tensor], Tensor]:
 
 def _transformed_step(model: HybridModel) -> Form | str:
     if model.residual is not None:
-        z = torch.zeros(2, model.equations.features.size1_out(0)).to(model.theta)
-        network = model.residual
+        sizes = [len(model.feature_signals), model.nm]
+        z, network = torch.zeros(2, sum(sizes)).to(model.theta), model.network()
+        recurrent = model.scheme.recurrent
+
+        def total(v: Tensor) -> Tensor:
+            z, m = v.split(sizes, -1)
+            return network(z, m)[0].sum() if recurrent else network(z).sum()
+
         try:
-            torch.func.vmap(torch.func.hessian(lambda z: network(z).sum()))(z)
+            torch.func.vmap(torch.func.hessian(total))(z)
         except RuntimeError as error:  # such as a cell that makes its own first state
             return f"torch.func cannot transform the network: {str(error).strip().splitlines()[0]}"
     return transformed_form(_torch_step(model))
@@ -153,20 +160,21 @@ def torch_derivative(model: HybridModel) -> Callable[[Tensor], Tensor]:
 
     def derivative(x: Tensor, u: Tensor, p: Tensor, d: Tensor) -> Tensor:
         acting = pieces.applied(x, u, p)
-        r = () if network is None else (network(pieces.features(x, acting, d)),)
+        in_flow = network is not None and model.scheme.enters == "flow"
+        r = (network(pieces.features(x, acting, d)),) if in_flow else ()
         return pieces.derivative(x, acting, p, d, *r)
 
     return _split(model, derivative)
 
 
 def _torch_output(model: HybridModel) -> Callable[[Tensor], Tensor]:
-    return _split(model, model.torch_equations.output)
+    return _split(model, lambda x, u, p, d: model.output(x, u, d, p=p))
 
 
 REFERENCES: Mapping[str, Builder] = {
     "step": _casadi_step,
     "derivative": _casadi_ode,
-    "output": lambda model: casadi_form(model.equations.output, _sizes(model)),
+    "output": lambda model: casadi_form(model.output_function(), _sizes(model)),
 }
 PATHS: Mapping[str, tuple[str, Builder]] = {  # name → the quantity it computes, its form
     "step, torch": ("step", lambda model: eager_form(_torch_step(model))),

@@ -68,11 +68,11 @@ class OptimalControlProblem:
             raise ValueError(f"model: {type(system).__name__} has no inputs, so nothing to plan")
         self.input_low, self.input_high = _bounds("input_bounds", system.inputs, input_bounds)
         low, high = _bounds("state_bounds", system.states, state_bounds)
-        free = np.full(len(system.memory), np.inf)
+        free = np.full(model.nx - len(system.states), np.inf)
         self.state_low, self.state_high = np.append(low, -free), np.append(high, free)
 
         n = len(system.states)
-        x, u = ca.SX.sym("x", system.nx), ca.SX.sym("u", system.nu)
+        x, u = ca.SX.sym("x", model.nx), ca.SX.sym("u", system.nu)
         k, pi = ca.SX.sym("k"), ca.SX.sym("pi", system.nd + len(cost.parameters))
         own = pi[system.nd :, :]
         none = ca.SX(0, 1)
@@ -137,7 +137,7 @@ class OptimalControlProblem:
         """Cost, states (H+1, nx) and violation of one input sequence (H, nu)."""
         pi, model = self.problem_parameters(parameters), self.model
         x0, u = np.asarray(x0, dtype=float), np.asarray(u, dtype=float)
-        wanted = {"x0": (model.system.nx,), "u": (self.horizon, model.system.nu)}
+        wanted = {"x0": (model.nx,), "u": (self.horizon, model.system.nu)}
         for (name, shape), given in zip(wanted.items(), (x0, u), strict=True):
             if given.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {given.shape}")
@@ -160,7 +160,7 @@ class OptimalControlProblem:
             step = model.step_function(weights="parameters")
         except ValueError:
             return None
-        x0, U = ca.MX.sym("x0", system.nx), ca.MX.sym("U", system.nu, H)
+        x0, U = ca.MX.sym("x0", model.nx), ca.MX.sym("U", system.nu, H)
         pi = ca.MX.sym("pi", self.n_parameters, H + 1)
         p, w = ca.MX.sym("p", step.size1_in(2)), ca.MX.sym("w", len(model.weights()))
         weights = [ca.repmat(w, 1, H)] if model.residual is not None else []

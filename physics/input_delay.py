@@ -63,6 +63,15 @@ class InputDelay(System):
     def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
         return self.system.dynamics(x, u, p, d)
 
+    @property
+    def takes_force(self) -> bool:
+        return self.system.takes_force
+
+    def forced_dynamics(
+        self, x: ca.SX, u: ca.SX, tau: ca.SX, p: SimpleNamespace, d: ca.SX
+    ) -> ca.SX:
+        return self.system.forced_dynamics(x, u, tau, p, d)
+
     def output(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
         return self.system.output(x, u, p, d)
 

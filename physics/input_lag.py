@@ -63,6 +63,17 @@ class InputLag(System):
         x, a = self._split(x)
         return ca.vertcat(self.system.dynamics(x, a, p, d), (u - a) / p.time_constant)
 
+    @property
+    def takes_force(self) -> bool:
+        return self.system.takes_force
+
+    def forced_dynamics(
+        self, x: ca.SX, u: ca.SX, tau: ca.SX, p: SimpleNamespace, d: ca.SX
+    ) -> ca.SX:
+        x, a = self._split(x)
+        inner = self.system.forced_dynamics(x, a, tau, p, d)
+        return ca.vertcat(inner, (u - a) / p.time_constant)
+
     def output(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
         return self.system.output(*self._split(x), p, d)
 

@@ -64,6 +64,16 @@ class Mechanical(System):
         q, v = x[: self.nq], x[self.nq :]
         return self.flow(q, v, self.input_map(q, p) @ u, p)
 
+    @property
+    def takes_force(self) -> bool:
+        return True
+
+    def forced_dynamics(
+        self, x: ca.SX, u: ca.SX, tau: ca.SX, p: SimpleNamespace, d: ca.SX
+    ) -> ca.SX:
+        q, v = x[: self.nq], x[self.nq :]
+        return self.flow(q, v, self.input_map(q, p) @ u + tau, p)
+
     def flow(self, q: ca.SX, v: ca.SX, tau: ca.SX, p: SimpleNamespace) -> ca.SX:
         """ẋ = (q̇, v̇) under a generalised force τ (nv,)."""
         rates = tangent.rates(self.states[: self.nq], q, v)

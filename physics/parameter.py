@@ -76,3 +76,13 @@ class Parameter(float):
         # written through tanh, so that the difference is exactly 0 at ϑ = 0
         offset = ca.tanh((start + theta) / 2) - ca.tanh(ca.SX(start) / 2)
         return value + (high - low) / 2 * offset
+
+    def moved(self, p: ca.SX, step: ca.SX) -> ca.SX:
+        """p moved by `step` in ϑ from wherever it is: p·exp r of a positive parameter."""
+        if self.domain == "positive":
+            return p * ca.exp(step)
+        if self.domain == "real":
+            return p + (abs(float(self)) or 1.0) * step
+        low, high = self.domain
+        at = ca.log((p - low) / (high - p))
+        return p + (high - low) / 2 * (ca.tanh((at + step) / 2) - ca.tanh(at / 2))

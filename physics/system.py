@@ -90,6 +90,17 @@ class System(ABC):
         return x
 
     @property
+    def takes_force(self) -> bool:
+        """Whether there is `forced_dynamics`: mechanical systems, and what wraps one."""
+        return False
+
+    def forced_dynamics(
+        self, x: ca.SX, u: ca.SX, tau: ca.SX, p: SimpleNamespace, d: ca.SX
+    ) -> ca.SX:
+        """ẋ under a further generalised force τ (one row a velocity)."""
+        raise ValueError(f"{type(self).__name__} is not mechanical: no generalised force acts")
+
+    @property
     def outputs(self) -> tuple[Signal, ...]:
         """Names of y; the continuous states unless given."""
         return self.states

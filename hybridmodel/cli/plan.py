@@ -87,7 +87,7 @@ def plan(
     )
     problem = OptimalControlProblem(loaded, cost, horizon=horizon)
     kinds = {"gradient": MultipleShooting, "cem": CEM, "descent": GradientDescent}
-    x0 = np.array(numbers("--start", start, loaded.system.nx))
+    x0 = np.array(numbers("--start", start, loaded.nx))
     found = kinds[planner](problem).plan(x0, seed=seed, deadline=deadline)
     console = Console()
     console.print(

@@ -22,6 +22,7 @@ class Windows:
         d (N, H, nd)         exogenous signals
         x (N, H+1, nx)       state, if the logs hold it
         past_u (N, P, nu)    the P inputs before the window, oldest first
+        past_d, past_y, past_x   likewise, the samples at which those inputs began
         context[name] (N,)   the number that holds for the window's log
         trajectory, start    (N,) where the window begins: which log, which sample
 
@@ -34,6 +35,9 @@ class Windows:
     d: Array
     x: Array | None
     past_u: Array
+    past_d: Array
+    past_y: Array
+    past_x: Array | None
     context: Mapping[str, Array]
     trajectory: NDArray[np.int64]
     start: NDArray[np.int64]
@@ -172,14 +176,18 @@ class Dataset(Sequence[Trajectory]):
             return np.concatenate([getattr(log, name)[s[:, None] + offsets] for log, s in cut])
 
         counts = [len(s) for s in starts]
-        samples, steps = np.arange(horizon + 1), np.arange(horizon)
+        samples, steps, past = np.arange(horizon + 1), np.arange(horizon), np.arange(-history, 0)
+        known = self.trajectories[0].x is not None
         return Windows(
             dt=self.dt,
             y=pieces("y", samples),
             u=pieces("u", steps),
             d=pieces("d", steps),
-            x=None if self.trajectories[0].x is None else pieces("x", samples),
-            past_u=pieces("u", np.arange(-history, 0)),
+            x=pieces("x", samples) if known else None,
+            past_u=pieces("u", past),
+            past_d=pieces("d", past),
+            past_y=pieces("y", past),
+            past_x=pieces("x", past) if known else None,
             context={
                 name: np.repeat([log.context[name] for log in self], counts)
                 for name in self.trajectories[0].context

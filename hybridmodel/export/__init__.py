@@ -39,6 +39,7 @@ _WRITE: dict[str, Callable[..., RoundTrip]] = {
     "torch": torch_checkpoint.write,
 }
 _WITH_DTYPE = ("c", "onnx")
+_WITHOUT_MEMORY = ("c", "onnx", "acados")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ def export(
         raise ValueError(f"dtype must be one of {list(get_args(DType))}, got {dtype!r}")
     if dtype != "float64" and target not in _WITH_DTYPE:
         raise ValueError(f"dtype={dtype!r} is for targets {_WITH_DTYPE}; {target!r} has its own")
+    if model.nm and target in _WITHOUT_MEMORY:
+        raise ValueError(
+            f"target {target!r} has no form of a residual with memory "
+            f"({type(model.residual).__name__}); 'casadi' and 'torch' have"
+        )
     name = _snake(type(model.system).__name__) if name is None else name
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"name must be an identifier like 'cart_pole', got {name!r}")

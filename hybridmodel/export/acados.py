@@ -139,7 +139,7 @@ def write(model: HybridModel, folder: Path, name: str, digest: str) -> RoundTrip
         u_low=_bounds(system.inputs, "low"),
         u_high=_bounds(system.inputs, "high"),
         values=[*model.physical().tolist(), *(0.0 for _ in known)],
-        nx=system.nx,
+        nx=model.nx,
         nu=system.nu,
         np=len(model.fit_parameters),
         nd=system.nd,

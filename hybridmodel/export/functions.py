@@ -83,7 +83,7 @@ def save_functions(model: HybridModel, folder: Path, name: str) -> dict[str, ca.
     made = {"step": model.step_function()}
     with suppress(ValueError):  # discrete: held, on the next state, or with memory
         made["ode"] = model.ode_function()
-    made["output"] = _output(model.equations.output)
+    made["output"] = _output(model.output_function())
     for kind, function in made.items():
         function.save(str(folder / f"{name}_{kind}.casadi"))
     return made

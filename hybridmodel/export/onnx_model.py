@@ -99,7 +99,7 @@ def print_model(model: HybridModel, name: str, digest: str, dtype: DType) -> Any
         builder.nodes,
         name,
         [value(node.name, builder.real, ["batch", node.size]) for node in given],
-        [value("x_next", builder.real, ["batch", model.system.nx])],
+        [value("x_next", builder.real, ["batch", model.nx])],
         builder.constants,
         doc_string=f"x_next = F(x, u, p, d) over {model.dt!r} s",
     )

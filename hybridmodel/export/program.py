@@ -19,7 +19,7 @@ from typing import Any
 import casadi as ca
 import numpy as np
 
-from hybridmodel.equations import step
+from hybridmodel.equations import observe, step
 from hybridmodel.model import HybridModel
 from physics.binding import scalar_form
 
@@ -173,7 +173,9 @@ def record_step(model: HybridModel) -> Program:
 def record_output(model: HybridModel) -> Program:
     """y = h(x, u, p, d)."""
     program, arguments = _start(model)
-    program.results = (program.number(program.piece(model.equations.output)(*arguments)),)
+    network = None if model.residual is None else program.network(_outputs(model))
+    pieces = model.equations.map(program.piece)
+    program.results = (program.number(observe(pieces, network, model.scheme, *arguments)),)
     return program
 
 
@@ -190,7 +192,7 @@ def record_residual(model: HybridModel) -> Program:
 
 def _start(model: HybridModel) -> tuple[Program, tuple[Vector, ...]]:
     program, system = Program(), model.system
-    sizes = {"x": system.nx, "u": system.nu, "p": len(model.fit_parameters), "d": system.nd}
+    sizes = {"x": model.nx, "u": system.nu, "p": len(model.fit_parameters), "d": system.nd}
     return program, tuple(program.input(name, size) for name, size in sizes.items())
 
 

@@ -98,12 +98,12 @@ def evaluate(model: HybridModel, dtype: str, *, count: int = 8, seed: int = 0) -
     system = model.system
     v, found, share = draw_finite(model, count, seed=seed, dtype=getattr(torch, dtype))
     v = v[: found or count]
-    x, u, p, d = v.split([system.nx, system.nu, len(model.fit_parameters), system.nd], -1)
+    x, u, p, d = v.split([model.nx, system.nu, len(model.fit_parameters), system.nd], -1)
     with torch.no_grad():
         pieces = model.torch_equations
         z = pieces.features(x, pieces.applied(x, u, p), d)
-        r = x[:, :0] if model.residual is None else model.residual(z)
-        x_next, y = model(x, u, d, p=p), pieces.output(x, u, p, d)
+        r = x[:, :0] if model.residual is None or model.nm else model.residual(z)
+        x_next, y = model(x, u, d, p=p), model.output(x, u, d, p=p)
     slopes = torch.func.jacrev(lambda x, u: model(x, u, d, p=p).sum(0), argnums=(0, 1))(x, u)
     A, B = (slope.detach().movedim(0, 1) for slope in slopes)
     return Points(*(t.numpy() for t in (x, u, p, d, x_next, A, B, y, z, r)), finite=share)

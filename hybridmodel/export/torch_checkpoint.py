@@ -25,7 +25,7 @@ def write(model: HybridModel, folder: Path, name: str, digest: str) -> RoundTrip
         _same(tensor.cpu(), theirs[key]) for key, tensor in ours.items()
     )
     count, system = 8, model.system
-    sizes = [system.nx, system.nu, len(model.fit_parameters), system.nd]
+    sizes = [model.nx, system.nu, len(model.fit_parameters), system.nd]
     drawn, found, share = draw_finite(in_float64(model), count)
     v = drawn[: found or count].to(model.theta)
     x, u, p, d = v.split(sizes, -1)

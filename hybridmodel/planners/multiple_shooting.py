@@ -80,7 +80,7 @@ class MultipleShooting(Planner):
             )
         H, model, system = problem.horizon, problem.model, problem.model.system
         step = model.step_function(weights="parameters")
-        X, U = ca.MX.sym("X", system.nx, H + 1), ca.MX.sym("U", system.nu, H)
+        X, U = ca.MX.sym("X", model.nx, H + 1), ca.MX.sym("U", system.nu, H)
         pi = ca.MX.sym("pi", problem.n_parameters, H + 1)
         p, w = ca.MX.sym("p", step.size1_in(2)), ca.MX.sym("w", len(model.weights()))
         weights = [ca.repmat(w, 1, H)] if model.residual is not None else []
@@ -200,7 +200,7 @@ class MultipleShooting(Planner):
         solution = solver(**arguments)
         stats = solver.stats()
         flat = solution["x"].full().ravel()
-        split = (H + 1) * system.nx
+        split = (H + 1) * model.nx
         u = flat[split:].reshape(H, system.nu)
         return Candidate(
             u=u,
@@ -216,9 +216,9 @@ class MultipleShooting(Planner):
         for name, (rows, columns) in self._shapes.items():
             found[name] = lam_g[start : start + rows * columns].reshape(columns, rows)
             start += rows * columns
-        system = self.problem.model.system
-        found["x"] = lam_x[:split].reshape(-1, system.nx)
-        found["u"] = lam_x[split:].reshape(-1, system.nu)
+        model = self.problem.model
+        found["x"] = lam_x[:split].reshape(-1, model.nx)
+        found["u"] = lam_x[split:].reshape(-1, model.system.nu)
         return found
 
 

@@ -157,7 +157,7 @@ class Planner(ABC):
         started = time.perf_counter()
         problem = self.problem
         task = Task(
-            x0=_vector("x0", x0, problem.model.system.nx),
+            x0=_vector("x0", x0, problem.model.nx),
             pi=problem.problem_parameters(parameters),
             previous_input=(
                 None
@@ -178,10 +178,11 @@ class Planner(ABC):
         """The plan as a warm start, None where it is not finite; ValueError where it is none."""
         if not isinstance(plan, Plan):
             raise ValueError(f"warm_start must be a Plan, got {type(plan).__name__}")
-        H, system = self.problem.horizon, self.problem.model.system
-        if plan.u.shape != (H, system.nu) or plan.x.shape != (H + 1, system.nx):
+        H, model = self.problem.horizon, self.problem.model
+        wanted = (H, model.system.nu), (H + 1, model.nx)
+        if (plan.u.shape, plan.x.shape) != wanted:
             raise ValueError(
-                f"warm_start must be a plan with u {(H, system.nu)} and x {(H + 1, system.nx)}, "
+                f"warm_start must be a plan with u {wanted[0]} and x {wanted[1]}, "
                 f"got {plan.u.shape} and {plan.x.shape}"
             )
         finite = np.isfinite(plan.u).all() and np.isfinite(plan.x).all()

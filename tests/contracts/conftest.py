@@ -30,6 +30,7 @@ from hybridmodel import (
     Quadratic,
 )
 from hybridmodel import placement as placements
+from hybridmodel.features import default_features, feature_signals, seen_by
 from hybridmodel.placement import Placement
 from physics import (
     CartPole,
@@ -194,11 +195,14 @@ PLACEMENTS: Mapping[str, Callable[[System], Placement]] = {
 
 
 def _fitting(placement: Placement, system: System) -> Placement:
-    """The placement, or the next state where a discrete system has no ẋ to correct."""
+    """The placement, or the next state where the system has nothing that it could correct."""
     if placement is placements.acceleration and not system.velocity_rows:
         placement = placements.derivative  # a system without mechanics
-    fits = system.dt is None or placement in (placements.input, placements.next_state)
-    return placement if fits else placements.next_state
+    try:
+        placement.signals(system)
+    except ValueError:
+        return placements.next_state
+    return placement
 
 
 HOLDS: Mapping[str, bool] = {"stages": False, "held": True}
@@ -247,10 +251,8 @@ class Case:
     @property
     def recipe(self) -> nn.Module | None:
         """A new residual without training."""
-        system = self.system
-        angles = sum(s.angle for s in system.states)
-        rotations = (9 - 4) * len(system.quaternion_rows)
-        nz = len(system.states) + angles + rotations + system.nu + system.nd
+        system, sees = self.system, self.placement.sees or default_features
+        nz = len(feature_signals(seen_by(system), sees(system)))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             return RESIDUALS[self.residual_name](nz, len(self.placement.signals(self.system)))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from hybridmodel import HybridModel, check_agreement
+from hybridmodel import HybridModel, check_agreement, placement
 from physics.integrators import discrete
 
 
@@ -40,10 +40,16 @@ def test_torch_and_casadi_agree(case) -> None:
 
 def test_untrained_is_the_physics_exactly(case) -> None:
     x, u, d = case.draw(7)
-    assert torch.equal(case.untrained(x, u, d), case.physics(x, u, d))
+    # a constant that is folded in the physics is a number to be moved by r: rounding differs
+    same = assert_close if case.placement is placement.parameters else check_equal
+    same(case.untrained(x, u, d), case.physics(x, u, d))
     ours, theirs = case.untrained.step_function(), case.physics.step_function()
     p = case.physics.physical()
-    assert torch.equal(numbers(ours, x[0], u[0], p, d[0]), numbers(theirs, x[0], u[0], p, d[0]))
+    same(numbers(ours, x[0], u[0], p, d[0]), numbers(theirs, x[0], u[0], p, d[0]))
+
+
+def check_equal(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    assert torch.equal(ours, theirs)
 
 
 def test_a_full_turn_goes_through_a_step(case) -> None:
@@ -70,7 +76,7 @@ def test_a_rollout_is_the_iterated_step(case) -> None:
     states = [x0]
     for k in range(H):
         states.append(model(states[-1], u[:, k], d[:, k]))
-    assert torch.equal(model.rollout(x0, u, d), torch.stack(states, 1))
+    assert torch.allclose(model.rollout(x0, u, d), torch.stack(states, 1), 0, 0, equal_nan=True)
     assert model.rollout(x0, u[:, :0], d[:, :0]).shape == (3, 1, case.system.nx)
     assert_close(model.rollout(x0[0], u[0], d[0]), torch.stack(states, 1)[0])
 
@@ -100,7 +106,7 @@ def test_a_free_step_agrees_or_is_refused_by_name(case) -> None:
         "the system is discrete": case.system.dt is not None,
         "held over a step": model.hold and model.residual is not None,
         "'next_state' acts on the discrete step": (
-            model.residual is not None and case.placement_name == "next_state"
+            model.residual is not None and case.placement.enters == "next state"
         ),
         "memory that advances once a step": bool(case.system.memory),
     }

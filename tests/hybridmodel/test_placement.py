@@ -7,7 +7,16 @@ import torch
 from torch import nn
 
 from hybridmodel import HybridModel, placement
-from physics import CartPole, InputDelay, Linear, Pendulum, integrators
+from physics import (
+    CartPole,
+    DoublePendulum,
+    InputDelay,
+    Linear,
+    Pendulum,
+    Quadrotor,
+    integrators,
+)
+from residuals import MLP
 
 DT = 0.01
 
@@ -111,3 +120,86 @@ def test_errors_name_the_rows() -> None:
         shifted(placement.derivative.on(), [])
     with pytest.raises(ValueError, match="'acceleration' finds nothing to correct in Linear"):
         HybridModel(Linear(), Constant([1.0]), dt=DT)
+
+
+def corrected(system, where, residual=None, **keywords) -> HybridModel:
+    """A model with random weights."""
+    model = HybridModel(system, residual or MLP((8,), seed=1), dt=DT, placement=where, **keywords)
+    generator = torch.Generator().manual_seed(3)
+    for weight in model.residual.parameters():
+        weight.data.copy_(0.5 * torch.randn(weight.shape, generator=generator))
+    return model
+
+
+def derivative_at(model: HybridModel, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    function = model.ode_function()
+    return torch.tensor(function(x.numpy(), u.numpy(), [], []).full()[:, 0])
+
+
+def test_a_force_goes_through_the_mass_matrix() -> None:
+    system = CartPole()
+    model = corrected(system, placement.force)
+    x, u = torch.tensor([0.1, 2.0, -0.4, 1.3]).double(), torch.tensor([0.7]).double()
+    r = model.residual(model.residual_features(x, u)).detach()
+    M = torch.tensor(system.mass_matrix_function()(x[:2].numpy()).full())
+    change = derivative_at(model, x, u) - derivative_at(HybridModel(system, dt=DT), x, u)
+    assert torch.allclose(M @ change[2:], r, rtol=1e-12)
+    assert torch.equal(change[:2], torch.zeros(2).double())
+
+
+@pytest.mark.parametrize("system", [CartPole(), DoublePendulum(), Quadrotor()])
+@pytest.mark.parametrize("where", [placement.dissipation, placement.gyroscopic])
+def test_the_power_of_a_dissipation_is_negative_and_of_a_gyroscope_zero(system, where) -> None:
+    model, physics = corrected(system, where), HybridModel(system, dt=DT)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        x = torch.randn(system.nx, generator=generator).double()
+        for row in system.quaternion_rows:
+            x[row : row + 4] /= x[row : row + 4].norm()
+        u = torch.randn(system.nu, generator=generator).double()
+        v = x[system.nq :]
+        M = torch.tensor(system.mass_matrix_function()(x[: system.nq].numpy()).full())
+        force = M @ (derivative_at(model, x, u) - derivative_at(physics, x, u))[system.nq :]
+        power = float(v @ force)
+        if where is placement.dissipation:
+            assert power < 0
+        else:
+            assert abs(power) < 1e-9 * float(force.abs().max() * v.abs().max())
+            assert force.abs().max() > 1e-3
+
+
+def test_a_dissipation_trains_from_zero() -> None:
+    model = HybridModel(CartPole(), MLP((8,)), dt=DT, placement=placement.dissipation)
+    x, u = torch.tensor([0.1, 2.0, -0.4, 1.3]).double(), torch.tensor([0.7]).double()
+    assert torch.equal(model(x, u), HybridModel(CartPole(), dt=DT)(x, u))
+    model(x, u).sum().backward()
+    assert any(w.grad is not None and w.grad.abs().max() > 0 for w in model.residual.parameters())
+
+
+def test_parameters_move_in_their_own_domain() -> None:
+    model = shifted(placement.parameters.on("mass"), [0.3])
+    heavier = HybridModel(
+        Pendulum(mass=Pendulum().mass * float(torch.tensor(0.3).exp())),
+        dt=DT,
+        integrator=integrators.euler,
+    )
+    assert torch.allclose(model(X, U), heavier(X, U), rtol=1e-7)
+    rest = shifted(placement.parameters.on("mass"), [0.0])
+    assert torch.equal(rest(X, U), PHYSICS(X, U))
+
+
+def test_an_output_is_corrected_and_the_state_is_not() -> None:
+    model = shifted(placement.output.on("angle"), [0.2])
+    assert torch.equal(model(X, U), PHYSICS(X, U))
+    assert (model.output(X, U) - X).tolist() == pytest.approx([0.2, 0.0])
+    y = model.output_function()(X.numpy(), U.numpy(), [], []).full()[:, 0]
+    assert y.tolist() == pytest.approx(model.output(X, U).tolist(), rel=1e-12)
+
+
+def test_forces_need_a_mechanical_system() -> None:
+    with pytest.raises(ValueError, match="'force' finds nothing to correct in Linear"):
+        HybridModel(Linear(), Constant([1.0]), dt=DT, placement=placement.force)
+    with pytest.raises(ValueError, match="'gyroscopic' has no freedom in Pendulum"):
+        HybridModel(Pendulum(), MLP((8,)), dt=DT, placement=placement.gyroscopic)
+    with pytest.raises(ValueError, match="'potential' takes"):
+        HybridModel(Pendulum(), MLP((8,)), dt=DT, placement=placement.potential, features=("rate",))

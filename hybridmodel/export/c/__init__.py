@@ -70,7 +70,7 @@ def print_source(
     if model.residual is not None:
         network = NetworkPrinter(lower(model.residual, nz), arrays)
     printer = SourcePrinter(network, arrays)
-    nx, nu, ny = model.system.nx, model.system.nu, model.system.ny
+    nx, nu, ny = model.nx, model.system.nu, model.system.ny
     step, residual = record_step(model), record_residual(model)
 
     def finish_monitor(places: list[str], _: object) -> list[str]:

@@ -78,7 +78,7 @@ def print_header(
         "were compared with gcc 12 on x86-64 up to -O3 -march=native; other compilers may differ.",
     ]
     sizes = {
-        "NX": system.nx,
+        "NX": model.nx,
         "NU": system.nu,
         "NP": len(model.fit_parameters),
         "ND": system.nd,

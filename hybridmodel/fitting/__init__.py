@@ -1,0 +1,16 @@
+"""Fitting: from logs to a model.
+
+fit        the residual and the declared parameters together, by gradient steps
+identify   the declared parameters alone, by Levenberg–Marquardt from several starts
+regress    a residual that has a closed form: linear in features, Gaussian process
+
+All three minimise the misfit of `loss` and return a FitResult; none changes what it is given.
+"""
+
+from hybridmodel.fitting.closed_form import regress
+from hybridmodel.fitting.gradient import fit
+from hybridmodel.fitting.identify import identify
+from hybridmodel.fitting.result import FitResult, Progress
+from hybridmodel.fitting.targets import standardized
+
+__all__ = ["FitResult", "Progress", "fit", "identify", "regress", "standardized"]

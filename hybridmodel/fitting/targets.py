@@ -1,0 +1,101 @@
+"""What the residual of each single step would have had to be, and the scales that follow.
+
+    r* = argmin ‖x⁺ ⊟ F(x, u, r)‖ ≈ (∂F/∂r)⁺ (x⁺ ⊟ F(x, u, 0)),
+
+the same for every placement; states are measured in their deviations over the data. Of sensors
+it is y ⊟ h(x, u).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hybridmodel.batches import Batch, batch
+from hybridmodel.data import Dataset
+from hybridmodel.deviation import deviations
+from hybridmodel.model import HybridModel
+from residuals import Support
+
+
+@dataclass(frozen=True)
+class Targets:
+    """z (N, nz) and r* (N, nr) of N single steps."""
+
+    z: Tensor
+    r: Tensor
+
+
+def targets(model: HybridModel, data: Dataset) -> Targets:
+    """z and r* of every step of the data."""
+    windows = batch(model, data, 1, start="guessed")
+    with torch.no_grad():
+        u, d = windows.u[:, 0], windows.d[:, 0]
+        x = windows.x0(model)
+        return Targets(model.residual_features(x, u, d), _wanted(model, windows, x, data))
+
+
+def standardized(model: HybridModel, data: Dataset) -> HybridModel:
+    """A copy whose residual, where it is untrained, scales its input and output to the data."""
+    model = copy.deepcopy(model)
+    if model.residual is None:
+        return model
+    found = targets(model, data)
+    with torch.no_grad():
+        blank = found.z.new_zeros(len(found.z), model.nm)
+        r = model.residual(found.z, blank)[0] if model.nm else model.residual(found.z)
+        if r.any():
+            return model  # trained: other scales would make it another function
+        size = found.r.square().mean(0).sqrt()
+        deviation = found.z.std(0)
+        model.residual.standardize(
+            found.z.mean(0),
+            torch.where(deviation > 1e-9, deviation, 1.0),
+            torch.where(size > 0, size, 1.0),
+        )
+        for module in model.residual.modules():
+            if isinstance(module, Support):
+                module.cover(found.z)
+    return model
+
+
+def _wanted(model: HybridModel, windows: Batch, x: Tensor, data: Dataset) -> Tensor:
+    system, n = model.system, len(model.system.states)
+    u, d, p = windows.u[:, 0], windows.d[:, 0], model.physical().detach()
+    nr = len(model.placement.signals(system))
+    none = model.theta.new_zeros(len(windows), nr)
+    if model.scheme.enters == "output":
+        pieces = model.torch_equations
+
+        def seen(r: Tensor) -> Tensor:
+            return model.output_difference(pieces.output(x, u, p, d, r), windows.y[:, 0])
+
+        return _solve(seen, none, -seen(none), none.new_ones(len(seen(none)[0])))
+    truth = windows.y if system.outputs == system.states else windows.x
+    if truth is None:
+        return none  # not even two states are known: nothing to compare
+    held = replace(model.scheme, hold=True)
+
+    def ahead(r: Tensor) -> Tensor:
+        return model.step_with(model.constant(r), held, x, u, p, d)[..., :n]
+
+    unmoved = ahead(none)
+    logged = deviations(system.states, truth[:, 0].cpu().numpy())
+    spread = torch.as_tensor(logged).to(none).std(0).clamp(min=1e-12)
+    error = model.state_difference(truth[:, 1], unmoved)
+    return _solve(lambda r: model.state_difference(ahead(r), unmoved), none, error, spread)
+
+
+def _solve(moved, none: Tensor, error: Tensor, spread: Tensor) -> Tensor:
+    """r (N, nr) with moved(r) ≈ error (N, ·), rows measured in `spread`."""
+    directions = torch.eye(none.shape[-1], dtype=none.dtype, device=none.device)
+    columns = [
+        torch.func.jvp(moved, (none,), (unit.expand_as(none).contiguous(),))[1] / spread
+        for unit in directions
+    ]
+    gain = torch.stack(columns, -1)  # (N, ·, nr)
+    # not lstsq, whose last bits depend on where in memory its arguments lie
+    return (torch.linalg.pinv(gain) @ (error / spread)[..., None])[..., 0]
