@@ -34,15 +34,28 @@ if TYPE_CHECKING:
     from hybridmodel.costs import Quadratic as Quadratic
     from hybridmodel.costs import Tracking as Tracking
     from hybridmodel.data import Dataset as Dataset
+    from hybridmodel.data import LogReport as LogReport
+    from hybridmodel.data import Table as Table
     from hybridmodel.data import Trajectory as Trajectory
+    from hybridmodel.data import align as align
+    from hybridmodel.data import check_leakage as check_leakage
+    from hybridmodel.data import derive_rates as derive_rates
+    from hybridmodel.data import differentiate as differentiate
+    from hybridmodel.data import estimate_delay as estimate_delay
+    from hybridmodel.data import inspect_log as inspect_log
     from hybridmodel.data import load_npz as load_npz
     from hybridmodel.data import read_csv as read_csv
+    from hybridmodel.data import read_log as read_log
+    from hybridmodel.data import read_table as read_table
     from hybridmodel.data import save_npz as save_npz
     from hybridmodel.data import write_csv as write_csv
     from hybridmodel.envs import ParityReport as ParityReport
     from hybridmodel.envs import check_parity as check_parity
-    from hybridmodel.estimator import Estimator as Estimator
-    from hybridmodel.estimator import MeasuredState as MeasuredState
+    from hybridmodel.estimators import EKF as EKF
+    from hybridmodel.estimators import Estimator as Estimator
+    from hybridmodel.estimators import MeasuredState as MeasuredState
+    from hybridmodel.estimators import MovingHorizon as MovingHorizon
+    from hybridmodel.estimators import with_states as with_states
     from hybridmodel.evaluation import Evaluation as Evaluation
     from hybridmodel.evaluation import evaluate as evaluate
     from hybridmodel.excitation import Chirp as Chirp
@@ -53,6 +66,18 @@ if TYPE_CHECKING:
     from hybridmodel.fitting import FitResult as FitResult
     from hybridmodel.fitting import fit as fit
     from hybridmodel.fitting import identify as identify
+    from hybridmodel.fitting import regress as regress
+    from hybridmodel.identification import Absorbed as Absorbed
+    from hybridmodel.identification import Design as Design
+    from hybridmodel.identification import Information as Information
+    from hybridmodel.identification import JointFit as JointFit
+    from hybridmodel.identification import Profile as Profile
+    from hybridmodel.identification import absorbed as absorbed
+    from hybridmodel.identification import excite as excite
+    from hybridmodel.identification import fit_jointly as fit_jointly
+    from hybridmodel.identification import information as information
+    from hybridmodel.identification import profile as profile
+    from hybridmodel.identification import project as project
     from hybridmodel.laws import Finding as Finding
     from hybridmodel.laws import LawReport as LawReport
     from hybridmodel.laws import check_residual as check_residual
@@ -74,13 +99,49 @@ _HOMES = {
     "hybridmodel.closed_loop": ("RecedingHorizon", "receding_horizon"),
     "hybridmodel.collection": ("Policy", "collect"),
     "hybridmodel.costs": ("Cost", "Quadratic", "Tracking"),
-    "hybridmodel.data": ("Dataset", "Trajectory", "load_npz", "read_csv", "save_npz", "write_csv"),
+    "hybridmodel.data": (
+        "Dataset",
+        "LogReport",
+        "Table",
+        "Trajectory",
+        "align",
+        "check_leakage",
+        "derive_rates",
+        "differentiate",
+        "estimate_delay",
+        "inspect_log",
+        "load_npz",
+        "read_csv",
+        "read_log",
+        "read_table",
+        "save_npz",
+        "write_csv",
+    ),
     "hybridmodel.envs": ("ParityReport", "check_parity"),
-    "hybridmodel.estimator": ("Estimator", "MeasuredState"),
+    "hybridmodel.estimators": (
+        "EKF",
+        "Estimator",
+        "MeasuredState",
+        "MovingHorizon",
+        "with_states",
+    ),
     "hybridmodel.evaluation": ("Evaluation", "evaluate"),
     "hybridmodel.excitation": ("Chirp", "Hold", "Multisine", "RandomSteps"),
     "hybridmodel.export": ("Exported",),
-    "hybridmodel.fitting": ("FitResult", "fit", "identify"),
+    "hybridmodel.fitting": ("FitResult", "fit", "identify", "regress"),
+    "hybridmodel.identification": (
+        "Absorbed",
+        "Design",
+        "Information",
+        "JointFit",
+        "Profile",
+        "absorbed",
+        "excite",
+        "fit_jointly",
+        "information",
+        "profile",
+        "project",
+    ),
     "hybridmodel.laws": ("Finding", "LawReport", "check_residual", "check_system"),
     "hybridmodel.model": ("HybridModel",),
     "hybridmodel.planners": (

@@ -77,13 +77,7 @@ def save(model: HybridModel, path: str | Path) -> None:
         "hold": model.hold,
         "dt": model.dt,
         "features": list(model.features),
-        "residual": residual
-        and {
-            "class": type(residual).__name__,
-            "ours": _is_ours(residual, _RESIDUALS),
-            "config": residual.config(),
-            "module": type(residual.module).__name__ if isinstance(residual, Gated) else None,
-        },
+        "residual": residual and _describe_residual(residual),
         "dtype": str(model.theta.dtype).removeprefix("torch."),
         "versions": {
             name: importlib.metadata.version(name)
@@ -194,6 +188,18 @@ def _describe_system(system: System) -> dict[str, Any]:
     }
 
 
+def _describe_residual(residual: Residual) -> dict[str, Any]:
+    """Its class and configuration; a residual inside another one likewise."""
+    config = residual.config()
+    return {
+        "class": type(residual).__name__,
+        "ours": _is_ours(residual, _RESIDUALS),
+        "config": {k: v for k, v in config.items() if not isinstance(v, Residual)},
+        "inside": {k: _describe_residual(v) for k, v in config.items() if isinstance(v, Residual)},
+        "module": type(residual.module).__name__ if isinstance(residual, Gated) else None,
+    }
+
+
 def _to_json(value: Any) -> Any:
     match value:
         case System():
@@ -279,8 +285,12 @@ def _system(
 
 
 def _residual(
-    path: str | Path, description: dict[str, Any] | None, given: torch.nn.Module | None
+    path: str | Path,
+    description: dict[str, Any] | None,
+    given: torch.nn.Module | None,
+    whole: str = "",
 ) -> torch.nn.Module | None:
+    """The described residual; `whole` is the class of the one that it is inside of."""
     if description is None:
         if given is not None:
             raise CheckpointError(
@@ -290,9 +300,10 @@ def _residual(
     module = given.module if isinstance(given, Gated) else given
     name = description["module"] or description["class"]
     if module is None and (description["module"] is not None or not description["ours"]):
+        wanted = f"{whole}({name}(…))" if whole else f"{name}(…)"
         raise CheckpointError(
             f"{path}: its residual {name!r} is not part of this project; "
-            f"pass load(…, residual={name}(…)), on the command line --residual MODULE:FACTORY"
+            f"pass load(…, residual={wanted}), on the command line --residual MODULE:FACTORY"
         )
     if module is not None and type(module).__name__ != name:
         raise CheckpointError(
@@ -301,7 +312,12 @@ def _residual(
     if description["module"] is not None:
         return given
     known = _RESIDUALS[name] if module is None else type(module)
-    return known(**description["config"])
+    theirs = given.config() if isinstance(given, Residual) else {}
+    inside = {
+        k: _residual(path, told, theirs.get(k), whole or name)
+        for k, told in description.get("inside", {}).items()
+    }
+    return known(**description["config"], **inside)
 
 
 def _named(known: tuple[Any, ...], name: str) -> Any:

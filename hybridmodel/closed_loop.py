@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hybridmodel.estimator import Estimator, MeasuredState
+from hybridmodel.estimators.estimator import Estimator
+from hybridmodel.estimators.measured import MeasuredState
 from hybridmodel.planners import Plan, Planner
 
 Parameters = np.ndarray | Callable[[float], np.ndarray] | None
@@ -43,11 +44,13 @@ class RecedingHorizon:
         self._plan: Plan | None = None  # the one being followed
         self._age = 0  # how many of its inputs were used
         self._previous: np.ndarray | None = None
+        self._acted: np.ndarray | None = None  # exogenous signals of the step now ending
 
     def __call__(self, t: float, y: np.ndarray) -> np.ndarray:
         if not hasattr(self, "_age"):
             self.reset(None)
         x = self._estimate(y)
+        self._acted = self._exogenous(t)
         if x is not None and (self._plan is None or self._age >= self.every):
             self._replan(t, x)
         u = self._next_input()
@@ -59,7 +62,8 @@ class RecedingHorizon:
         if lost:
             self.events["observation not finite"] += 1
         try:  # a lost observation too is told, since the input before it still counts
-            x = np.asarray(self.estimator.update(np.array(y, dtype=float), self._previous), float)
+            y = np.array(y, dtype=float)
+            x = np.asarray(self.estimator.update(y, self._previous, self._acted), float)
         except Exception as error:  # an estimator may fail in any way; the action may not
             self.events[f"estimator raised {type(error).__name__}"] += 1
             return None
@@ -68,6 +72,18 @@ class RecedingHorizon:
         if not lost:
             self.events["estimate not finite"] += 1
         return None
+
+    def _exogenous(self, t: float) -> np.ndarray | None:
+        """d (nd,) of the step that begins, which the first columns of π tell."""
+        problem = self.planner.problem
+        if not problem.model.system.nd:
+            return None
+        try:
+            pi = self.parameters(t) if callable(self.parameters) else self.parameters
+            return problem.problem_parameters(pi)[0, : problem.model.system.nd]
+        except Exception as error:  # as in a plan: the action may not fail
+            self.events[f"parameters raised {type(error).__name__}"] += 1
+            return None
 
     def _replan(self, t: float, x: np.ndarray) -> None:
         shifted = self.first_plan if self._plan is None else self._plan.shift(self._age)

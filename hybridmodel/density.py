@@ -55,8 +55,8 @@ def transition(
     else:
         r, logs = (v[member] for v in residual.distribution(z[None]))
         variance = logs.exp()
-    mean, gain = _gain(model, x, u, d, p, r)
-    return mean, gain @ (variance[..., None] * gain.mT) + torch.diag_embed(
+    mean, G = gain(model, x, u, d, p, r)
+    return mean, G @ (variance[..., None] * G.mT) + torch.diag_embed(
         noise.expand(*mean.shape[:-1], -1)
     )
 
@@ -111,7 +111,7 @@ def _known(model: HybridModel) -> Tensor:
     return model.noise
 
 
-def _gain(
+def gain(
     model: HybridModel, x: Tensor, u: Tensor, d: Tensor, p: Tensor, r: Tensor
 ) -> tuple[Tensor, Tensor]:
     """F(x, u, r) (…, n) with r held over the step, and G (…, tangent rows, nr)."""

@@ -297,6 +297,20 @@ class HybridModel(nn.Module):
             seen = torch.stack(rows, -2)
         return torch.cat([x, self.residual.initial_memory(seen)], -1)
 
+    def sample(
+        self, x: Tensor, u: Tensor, d: Tensor | None = None, *, generator: torch.Generator
+    ) -> Tensor:
+        """A next state (…, nx) drawn from its distribution, see `hybridmodel.density`."""
+        from hybridmodel.density import sample
+
+        return sample(self, x, u, d, generator=generator)
+
+    def log_prob(self, x: Tensor, u: Tensor, x_next: Tensor, d: Tensor | None = None) -> Tensor:
+        """log density (…) of a next state, see `hybridmodel.density`."""
+        from hybridmodel.density import log_prob
+
+        return log_prob(self, x, u, x_next, d)
+
     def linearize(self, x: Tensor, u: Tensor, d: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """A (…, nx, nx) = ∂F/∂x and B (…, nx, nu) = ∂F/∂u at (x, u, d)."""
         x, u, d = self._checked(x, u, d)

@@ -16,10 +16,13 @@ import residuals
 from hybridmodel.bridges.expressions import (
     affine,
     chunk,
+    concatenate,
     constant,
     elementwise,
     linear,
     normalize,
+    rearrange,
+    reshape,
     rms_normalize,
     softmax,
     weight,
@@ -141,3 +144,32 @@ def limit(_: Read, m: residuals.Limit, x: Node) -> Node:
 def gated(read: Read, m: residuals.Gated, x: Node) -> Nodes:
     (r,) = read(m.module, *read(m.input, x))
     return read(m.output, elementwise("mul", weight(m.gate), r))
+
+
+def window(read: Read, m: residuals.Window, z: Node, memory: Node) -> Nodes:
+    (x,) = read(m.input, z)
+    rows = concatenate(memory, x)
+    return *read(m.head, rows), rearrange(lambda i: i[..., x.shape[-1] :], rows)
+
+
+def gru(read: Read, m: residuals.GRU, z: Node, memory: Node) -> Nodes:
+    (x,) = read(m.input, z)
+    return *read(m.head, concatenate(x, memory)), *read(m.cell, x, memory)
+
+
+def potential(read: Read, m: residuals.Potential, z: Node) -> Node:
+    (h,) = read(m.input, z)
+    slopes: list[Node] = []
+    for layer in m.layers:
+        (a,) = read(layer, h)
+        if m.activation == "tanh":
+            h = elementwise("tanh", a)
+            slopes.append(elementwise("sub", constant(1.0), elementwise("square", h)))
+        else:
+            h = elementwise("neg", elementwise("log_sigmoid", elementwise("neg", a)))
+            slopes.append(elementwise("sigmoid", a))
+    delta = affine(reshape(weight(m.last), -1), weight(m.energy_scale))
+    for layer, slope in zip(reversed(m.layers), reversed(slopes), strict=True):
+        columns = rearrange(lambda i: i.mT, weight(layer.weight))  # type: ignore[arg-type]
+        delta = linear(elementwise("mul", delta, slope), columns)
+    return elementwise("div", delta, weight(m.input.scale))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 import residuals
-from hybridmodel.bridges import layers
+from hybridmodel.bridges import layers, regression, uncertainty
 from hybridmodel.bridges.expressions import elementwise
 from hybridmodel.bridges.graph import (
     Graph,
@@ -70,6 +70,24 @@ _TABLE: dict[type[nn.Module], Rule] = {
     residuals.Limit: layers.limit,
     residuals.Gated: layers.gated,
     residuals.MLP: lambda read, m, x: read(m.chain, x),
+    residuals.Stacked: uncertainty.stacked,
+    residuals.SoftBounds: uncertainty.soft_bounds,
+    residuals.Ensemble: uncertainty.ensemble,
+    residuals.Support: uncertainty.support,
+    residuals.Supported: uncertainty.supported,
+    residuals.SupportedProbabilistic: uncertainty.supported,
+    residuals.SupportedRegressed: uncertainty.supported,
+    residuals.Members: uncertainty.members,
+    residuals.Distribution: uncertainty.distribution,
+    residuals.Epistemic: uncertainty.epistemic,
+    residuals.Window: layers.window,
+    residuals.GRU: layers.gru,
+    residuals.Linear: regression.linear_residual,
+    residuals.Monomials: regression.monomials,
+    residuals.Fourier: regression.fourier,
+    residuals.HiddenLayers: regression.hidden_layers,
+    residuals.GaussianProcess: regression.gaussian_process,
+    residuals.Potential: layers.potential,
 }
 
 _SIZES: dict[type[nn.Module], Callable[[Any], Shape]] = {
@@ -82,6 +100,10 @@ _SIZES: dict[type[nn.Module], Callable[[Any], Shape]] = {
     residuals.Standardize: lambda m: (m.scale.numel(),),
     residuals.Rescale: lambda m: (m.scale.numel(),),
     residuals.Limit: lambda m: (m.limit.numel(),),
+    residuals.Support: lambda m: m.middle.shape,
+    residuals.Members: lambda m: (m.residual.nz,),
+    residuals.Distribution: lambda m: (m.residual.nz,),
+    residuals.Epistemic: lambda m: (m.residual.nz,),
 }
 
 
@@ -157,7 +179,8 @@ def _named(module: nn.Module, path: str) -> str:
 def input_sizes(module: nn.Module) -> Shape | None:
     """The sizes of a module's arguments where the module tells them, else None."""
     if isinstance(module, residuals.Residual):
-        return None if module.nz is None else (module.nz,)
+        memory = (module.nm,) if isinstance(module, residuals.Recurrent) else ()
+        return None if module.nz is None else (module.nz, *memory)
     if type(module) is nn.Sequential:
         for child in module:  # an activation keeps the size and a module of another kind may not
             if (found := input_sizes(child)) is not None or type(child) not in _TABLE:

@@ -29,6 +29,7 @@ from hybridmodel.bridges.graph import (
 from hybridmodel.bridges.network import checked_sizes, lower, weight_tensors
 from hybridmodel.bridges.network_check import check_network
 from hybridmodel.bridges.onnx_to_casadi import module_through_onnx
+from residuals import Recurrent
 
 Weights = Literal["baked", "parameters"]
 Expression = Any  # MX, or DM where nothing depends on an argument
@@ -131,7 +132,8 @@ def to_casadi(
     """The casadi.Function r = network(z) or, with weights as parameters, r = network(z, w).
 
     z (nz,), r (nr,), w (nw,) = `pack_weights(module)`: a new w needs no new Function. A cell takes
-    its state too: GRUCell and RNNCell are (z, h[, w]) ↦ h⁺, LSTMCell (z, h, c[, w]) ↦ (h⁺, c⁺).
+    its state too: GRUCell and RNNCell are (z, h[, w]) ↦ h⁺, LSTMCell (z, h, c[, w]) ↦ (h⁺, c⁺),
+    and so does a residual with memory: (z, m[, w]) ↦ (r, m⁺).
     `nz` is read from the first layer that has a size and must be given where none has; it is a
     tuple of sizes for a module with several arguments (z0, z1, …) ↦ r or (r0, r1, …).
 
@@ -219,5 +221,7 @@ def _expression(
 def _names(module: nn.Module, n_in: int, n_out: int) -> tuple[list[str], list[str]]:
     if isinstance(module, nn.RNNCellBase):
         return ["z", "h", "c"][:n_in], ["h_next", "c_next"][:n_out]
+    if isinstance(module, Recurrent):
+        return ["z", "m"], ["r", "m_next"]
     names_in = ["z"] if n_in == 1 else [f"z{i}" for i in range(n_in)]
     return names_in, ["r"] if n_out == 1 else [f"r{i}" for i in range(n_out)]

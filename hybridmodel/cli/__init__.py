@@ -31,6 +31,7 @@ for _verb, _help in {
     "demo": "The whole story on one task: log, fit four models, plan, close the loop, report.",
     "collect": "Log a simulated plant under an excitation.",
     "inspect": "Say what a log, a model or a run folder holds.",
+    "excite": "Design an input that identifies more, within limits.",
     "fit": "Fit a hybrid model to logs.",
     "evaluate": "Prediction error of a model by step, on logs.",
     "plan": "Plan with a model and print the plan.",

@@ -6,15 +6,17 @@ import dataclasses
 import importlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import residuals
 from hybridmodel import HybridModel, load, placement
 from hybridmodel.collection import Policy
-from hybridmodel.data import Dataset, load_npz, read_csv
+from hybridmodel.data import Dataset, load_npz, read_log
 from hybridmodel.envs import AerialEffects, HiddenEffects, RobotEffects, VehicleEffects
 from hybridmodel.envs.payload import Laden
 from hybridmodel.excitation import (
@@ -40,6 +42,7 @@ from physics import (
     System,
     TwoTanks,
 )
+from residuals import Residual
 
 SYSTEMS = {
     "pendulum": Pendulum,
@@ -109,11 +112,63 @@ def _made(option: str, name: str) -> Any:
         ) from error
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Comma-separated names."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def named_numbers(option: str, text: str) -> dict[str, float]:
+    """Numbers by name, as a=1,b=2.
+
+    Raises ValueError naming the option.
+    """
+    found: dict[str, float] = {}
+    for part in names(text):
+        name, _, value = part.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise ValueError(f"{option} must be like angle=0.01,rate=0.1, got {part!r}") from None
+    return found
+
+
+def residual_named(
+    family: str,
+    hidden: tuple[int, ...],
+    *,
+    limit: float | None,
+    memory: int,
+    members: int,
+    support: bool,
+    seed: int,
+) -> Residual | None:
+    """A residual of a family, None for an MLP without layers."""
+    network = {"limit": limit, "seed": seed}
+    families: dict[str, Callable[[], Residual]] = {
+        "mlp": lambda: residuals.MLP(hidden, **network),
+        "ensemble": lambda: residuals.Ensemble(hidden, count=members, **network),
+        "window": lambda: residuals.Window(hidden, steps=memory, **network),
+        "gru": lambda: residuals.GRU(hidden[-1], hidden=hidden, warmup=memory, **network),
+        "potential": lambda: residuals.Potential(hidden, seed=seed),
+        "linear": lambda: residuals.Linear(basis="polynomial", seed=seed),
+        "gp": lambda: residuals.GaussianProcess(),
+    }
+    if family not in families:
+        raise ValueError(f"--residual is one of {list(families)}, got {family!r}")
+    if not hidden and family == "mlp":
+        return None
+    if not hidden:
+        raise ValueError(f"--hidden: {family} needs one or more widths")
+    made = families[family]()
+    return residuals.Supported(made) if support else made
+
+
 def placement_named(name: str) -> Placement:
-    """A placement by name."""
+    """A placement by name, with :a,b the rows that it corrects."""
+    kind, _, rows = name.partition(":")
     for known in placement.ALL:
-        if known.name == name:
-            return known
+        if known.name == kind:
+            return known.on(*names(rows)) if rows else known
     raise ValueError(f"--placement is one of {[p.name for p in placement.ALL]}, got {name!r}")
 
 
@@ -210,19 +265,32 @@ def _places(
     return places, reach
 
 
-def read_logs(paths: tuple[Path, ...], system: System | None, dt: float | None) -> Dataset:
-    """One dataset from .npz datasets and .csv logs; csv needs the system for its columns."""
+def read_logs(
+    paths: tuple[Path, ...], system: System | None, dt: float | None, *, time: str = "time"
+) -> Dataset:
+    """One dataset from .npz datasets and recorded logs, which need the system for their columns."""
     logs = []
     for path in paths:
-        if path.suffix == ".npz":
+        if is_dataset(path):
             logs += list(load_npz(path))
-        elif path.suffix == ".csv":
-            if system is None:
-                raise ValueError(f"{path}: a CSV needs --system to know its columns")
-            logs.append(read_csv(path, system, dt=dt, resample=dt is not None))
+        elif system is None:
+            raise ValueError(
+                f"{path}: a {path.suffix or 'folder'} needs --system to know its columns"
+            )
         else:
-            raise ValueError(f"{path}: a log is a .npz or a .csv file")
+            logs.append(read_log(path, system, time=time, dt=dt, resample=dt is not None))
     return Dataset(logs)
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether `save_npz` wrote it: other .npz files hold plain arrays."""
+    if path.suffix.lower() != ".npz":
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "format.npy" in archive.namelist()
+    except zipfile.BadZipFile:
+        return True  # load_npz says what is wrong with it
 
 
 def numbers(option: str, text: str, count: int | None = None) -> tuple[float, ...]:

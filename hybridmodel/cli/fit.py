@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -20,17 +21,27 @@ def fit(
     system: str,
     out: Path,
     placement: str = "acceleration",
+    residual: str = "mlp",
     hidden: str = "32,32",
     limit: float | None = None,
+    memory: int = 8,
+    members: int = 5,
+    support: bool = False,
+    features: str = "",
     parameters: str = "",
     horizons: str = "1,5,20",
     epochs: int = 40,
     rate: float = 5e-3,
     penalty: float = 1e-4,
+    loss: Literal["mse", "likelihood"] = "mse",
+    initial: Literal["measured", "estimated"] = "measured",
+    noise: str = "",
+    per_log: str = "",
     substeps: int = 1,
     hold: bool = False,
     dt: float | None = None,
     seed: int = 0,
+    checkpoint: Path | None = None,
 ) -> int:
     """Fit a hybrid model to logs and write OUT, and OUT's name with .metrics.jsonl beside it.
 
@@ -45,11 +56,22 @@ def fit(
     out
         The .safetensors model to write.
     placement
-        Where the residual enters: acceleration, derivative, input, next_state.
+        Where the residual enters: acceleration, force, derivative, input, parameters,
+        dissipation, gyroscopic, potential, next_state, output; with :A,B the rows that it corrects.
+    residual
+        Its family: mlp, ensemble, window, gru, potential; linear and gp have a closed form.
     hidden
-        Widths of the network's hidden layers; empty fits the parameters alone.
+        Widths of the network's hidden layers; empty with mlp fits the parameters alone.
     limit
         Hard bound on the residual.
+    memory
+        Steps that window remembers, or that gru is warmed up over.
+    members
+        Of an ensemble.
+    support
+        Fade the residual to zero outside the data.
+    features
+        Signals that the residual sees, comma-separated; default: all.
     parameters
         Physical parameters to fit, comma-separated.
     horizons
@@ -60,6 +82,14 @@ def fit(
         Step size.
     penalty
         Price of the residual.
+    loss
+        likelihood also trains the variance of an ensemble.
+    initial
+        Windows start from the measured state, or from one estimated from their own samples.
+    noise
+        Deviations of the outputs' noise for that, as angle=0.01,rate=0.1.
+    per_log
+        Parameters, among the fitted, with a value of their own in each log.
     substeps
         Integrator steps in one dt.
     hold
@@ -68,13 +98,24 @@ def fit(
         Resample uneven .csv logs to this step [s].
     seed
         Of split, weights and batches.
+    checkpoint
+        Written after every epoch; the same command goes on from it where it was stopped.
     """
     from hybridmodel import HybridModel, save
     from hybridmodel import fit as fit_model
     from hybridmodel import identify as identify_model
-    from hybridmodel.cli.choices import numbers, placement_named, read_logs, system_named
+    from hybridmodel import regress as regress_model
+    from hybridmodel.cli.choices import (
+        named_numbers,
+        names,
+        numbers,
+        placement_named,
+        read_logs,
+        residual_named,
+        system_named,
+    )
     from hybridmodel.files import write_atomically
-    from residuals import MLP
+    from residuals import Regressed
 
     if out.suffix != ".safetensors":
         raise ValueError(f"--out must be a .safetensors file, got {out}")
@@ -82,13 +123,16 @@ def fit(
     data = read_logs(logs, physics, dt)
     train, validation = data.split((0.85, 0.15), seed)
     widths = tuple(int(w) for w in numbers("--hidden", hidden))
-    residual = MLP(widths, limit=limit, seed=seed) if widths else None
+    learned = residual_named(
+        residual, widths, limit=limit, memory=memory, members=members, support=support, seed=seed
+    )
     model = HybridModel(
         physics,
-        residual,
+        learned,
         dt=data.dt,
         placement=placement_named(placement),
-        fit_parameters=tuple(name.strip() for name in parameters.split(",") if name.strip()),
+        fit_parameters=names(parameters),
+        features=names(features) or None,
         substeps=substeps,
         hold=hold,
     )
@@ -104,7 +148,9 @@ def fit(
     )
     rows: list[str] = []
     with Progress(*columns, console=console, transient=True) as bar:
-        line = bar.add_task("fit", total=epochs * len(stages) if widths else 5, news="")
+        line = bar.add_task(
+            "fit", total=epochs * len(stages) if learned is not None else 5, news=""
+        )
 
         def progress(row: Mapping[str, float]) -> None:
             # whole and readable at any time, and the old one stays until there is a first row
@@ -115,7 +161,9 @@ def fit(
             )
             bar.update(line, advance=1, news=news)
 
-        if residual is None:
+        if isinstance(model.residual, Regressed):
+            result = regress_model(model, train, validation, horizon=stages[-1])
+        elif learned is None:
             result = identify_model(
                 model, train, validation, horizon=stages[-1], seed=seed, progress=progress
             )
@@ -128,13 +176,20 @@ def fit(
                 epochs=epochs,
                 rate=rate,
                 residual_penalty=penalty,
+                loss=loss,
+                initial=initial,
+                noise=named_numbers("--noise", noise),
+                per_log=names(per_log),
                 seed=seed,
+                checkpoint=checkpoint,
                 progress=progress,
             )
     save(result.model, out)
     for name, value in result.model.parameter_values().items():
         parameter = physics.parameters[name]
-        console.print(f"  {name}: {float(parameter):.5g} → {value:.5g} {parameter.unit}")
+        each = result.per_log.get(name, ())
+        own = f", by log {', '.join(f'{v:.5g}' for v in each)}" if len(each) else ""
+        console.print(f"  {name}: {float(parameter):.5g} → {value:.5g} {parameter.unit}{own}")
     console.print(
         f"{out}: error over {stages[-1]} steps {result.validation:.4f}, "
         f"physics alone {result.physics:.4f} (held-out logs, in deviations); "

@@ -23,13 +23,17 @@ def longest_gap(t: Array, column: Array) -> tuple[float, int]:
     return float(lengths[widest]), int(marks[widest + 1])
 
 
-def even_grid(t: Array, samples: Array, held: Array, dt: float) -> Array:
-    """t₀ + k·dt from where all columns have begun to where the first of the samples ends."""
+def span(t: Array, samples: Array, held: Array) -> tuple[float, float]:
+    """From where all columns of one clock have begun to where the first of the samples ends."""
     begun = [t[np.isfinite(column)][0] for column in (*samples.T, *held.T)]
     ended = [t[np.isfinite(column)][-1] for column in samples.T]
-    start, stop = max(begun), min(ended)
+    return max(begun, default=-np.inf), min(ended, default=np.inf)
+
+
+def even_grid(start: float, stop: float, dt: float) -> Array:
+    """start + k·dt as far as stop."""
     steps = max(0, int(np.floor((stop - start) / dt + 1e-6)))
-    return start + dt * np.arange(steps + 1)
+    return start + dt * np.arange(steps + 1, dtype=np.float64)
 
 
 def interpolate(t: Array, samples: Array, grid: Array) -> Array:

@@ -15,6 +15,8 @@ from hybridmodel.envs.hidden import HiddenEffects
 from hybridmodel.envs.payload import Laden, Vector
 from physics import DynamicBicycle, Quadrotor, System, quaternion
 
+Pickup = tuple[float, float, Vector]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RobotEffects(HiddenEffects):
@@ -23,6 +25,9 @@ class RobotEffects(HiddenEffects):
     payload       mass of a point fixed to a link [kg]
     payload_at    its place in that link's frame [m]
     payload_link  the link; "" is the last of the description
+    pickup        (time [s], mass [kg], place in the link's frame [m]) of a point that is fixed to
+                  `payload_link` from then on, or None; it starts with that link's velocity, and is
+                  there in PyBullet alone
     table         height of a table's top [m] that the robot's links touch, None is no table;
                   no function of (x, u), so that it is there in PyBullet alone
     table_friction     Coulomb's coefficient between the table and every link [–]; hits are
@@ -32,6 +37,7 @@ class RobotEffects(HiddenEffects):
     payload: float = 0.0
     payload_at: Vector = (0.0, 0.0, 0.0)
     payload_link: str = ""
+    pickup: Pickup | None = None
     table: float | None = None
     table_friction: float = 0.5
 
@@ -39,6 +45,8 @@ class RobotEffects(HiddenEffects):
         super().__post_init__()
         _check_payload(self)
         _require_amount("table_friction", self.table_friction)
+        if self.pickup is not None:
+            object.__setattr__(self, "pickup", _checked_pickup(self.pickup))
         if not isinstance(self.payload_link, str):
             raise ValueError(f"payload_link must be a link's name, got {self.payload_link!r}")
         if self.table is not None and not (_is_number(self.table) and math.isfinite(self.table)):
@@ -46,13 +54,13 @@ class RobotEffects(HiddenEffects):
 
     @property
     def engine_only(self) -> tuple[str, ...]:
-        return () if self.table is None else ("table",)
+        return tuple(name for name in ("table", "pickup") if getattr(self, name) is not None)
 
     def check(self, system: System) -> None:
         super().check(system)
-        if (self.payload or self.table is not None) and not hasattr(system, "with_payload"):
-            name = "payload" if self.payload else "table"
-            raise ValueError(f"{name} is for a RigidBody, got {type(system).__name__}")
+        used = [*(["payload"] if self.payload else []), *self.engine_only]
+        if used and not hasattr(system, "with_payload"):
+            raise ValueError(f"{used[0]} is for a RigidBody, got {type(system).__name__}")
 
     def true_system(self, system: System) -> System:
         true: Any = super().true_system(system)
@@ -172,6 +180,22 @@ def _check_payload(effects: RobotEffects | AerialEffects) -> None:
     object.__setattr__(effects, "payload_at", at)
     if not all(map(math.isfinite, at)):
         raise ValueError(f"payload_at must be three finite numbers, got {effects.payload_at!r}")
+
+
+def _checked_pickup(pickup: Any) -> Pickup:
+    wanted = "(time ≥ 0, mass > 0, three finite numbers)"
+    if not (isinstance(pickup, tuple | list) and len(pickup) == 3):
+        raise ValueError(f"pickup must be {wanted}, got {pickup!r}")
+    when, mass, at = pickup
+    place = _three("pickup", at, wanted)
+    if not (
+        all(map(_is_number, (when, mass)))
+        and 0 <= when < math.inf
+        and 0 < mass < math.inf
+        and all(map(math.isfinite, place))
+    ):
+        raise ValueError(f"pickup must be {wanted}, got {pickup!r}")
+    return float(when), float(mass), place
 
 
 def _require_amount(name: str, value: float) -> None:

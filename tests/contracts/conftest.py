@@ -20,6 +20,7 @@ import pytest
 import torch
 from torch import nn
 
+import residuals
 from hybridmodel import (
     CEM,
     GradientDescent,
@@ -53,7 +54,7 @@ from physics import (
 )
 from physics.integrators import Integrator, discrete, euler, rk4, semi_implicit_euler
 from physics.rigid_body import urdf
-from residuals import MLP
+from residuals import GRU, MLP, Ensemble, Supported, Window
 
 ANGLE = (Signal("angle", "rad", angle=True), Signal("rate", "rad/s", rate_of="angle"))
 
@@ -184,6 +185,11 @@ RESIDUALS: Mapping[str, Callable[[int, int], nn.Module | None]] = {  # (nz, nr) 
     "silu": lambda nz, nr: MLP((5,), activation="silu", limit=[0.3 + i for i in range(nr)]),
     "affine": lambda nz, nr: MLP(()),
     "module": lambda nz, nr: nn.Sequential(nn.Linear(nz, 5), nn.GELU(), nn.Linear(5, nr)),
+    "ensemble": lambda nz, nr: Ensemble((5,), count=2),
+    "supported": lambda nz, nr: Supported(MLP((5,)), centres=3),
+    "linear": lambda nz, nr: residuals.Linear(basis="polynomial", degree=1),
+    "window": lambda nz, nr: Window((5,), steps=2),
+    "gru": lambda nz, nr: GRU(3, hidden=(5,), warmup=2),
 }
 PLACEMENTS: Mapping[str, Callable[[System], Placement]] = {
     **{
@@ -270,6 +276,11 @@ class Case:
             hold=HOLDS[self.hold_name],
         )
 
+    @property
+    def nx(self) -> int:
+        """States with the memory of the system and of the residual."""
+        return self.untrained.nx
+
     @cached_property
     def untrained(self) -> HybridModel:
         return self.build(self.recipe)
@@ -286,7 +297,7 @@ class Case:
     def draw(self, *batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
         """Random x (…, nx), u (…, nu), d (…, nd)."""
         system, generator = self.system, torch.Generator().manual_seed(seed)
-        sizes = (system.nx, system.nu, system.nd)
+        sizes = (self.nx, system.nu, system.nd)
         x, u, d = (
             torch.randn(*batch, size, generator=generator, dtype=torch.float64) for size in sizes
         )

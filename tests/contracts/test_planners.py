@@ -10,7 +10,7 @@ from hybridmodel import Status
 
 def test_a_plan_is_a_rollout_inside_the_bounds(planning) -> None:
     problem = planning.problem
-    x0 = 0.1 * np.arange(1.0, planning.system.nx + 1)
+    x0 = 0.1 * np.arange(1.0, planning.nx + 1)
     plan = planning.planner.plan(x0, parameters=planning.parameters)
     assert plan.usable
     assert (problem.input_low <= plan.u).all()
@@ -19,11 +19,11 @@ def test_a_plan_is_a_rollout_inside_the_bounds(planning) -> None:
     assert (plan.cost, violation) == (cost, 0.0)
     assert np.array_equal(plan.x, x)
     assert np.array_equal(plan.x[0], x0)
-    assert plan.x.shape == (problem.horizon + 1, planning.system.nx)
+    assert plan.x.shape == (problem.horizon + 1, planning.nx)
 
 
 def test_any_plan_starts_any_planner_and_is_never_made_worse(planning) -> None:
-    x0 = 0.1 * np.arange(1.0, planning.system.nx + 1)
+    x0 = 0.1 * np.arange(1.0, planning.nx + 1)
     guess = planning.other_planner().plan(x0, parameters=planning.parameters)
     assert guess.usable
     plan = planning.planner.plan(x0, parameters=planning.parameters, warm_start=guess)
@@ -32,7 +32,7 @@ def test_any_plan_starts_any_planner_and_is_never_made_worse(planning) -> None:
 
 
 def test_the_same_seed_gives_the_same_plan(planning) -> None:
-    x0 = 0.1 * np.arange(1.0, planning.system.nx + 1)
+    x0 = 0.1 * np.arange(1.0, planning.nx + 1)
     first = planning.planner.plan(x0, parameters=planning.parameters, seed=3)
     again = planning.planner.plan(x0, parameters=planning.parameters, seed=3)
     assert first == again
@@ -40,7 +40,7 @@ def test_the_same_seed_gives_the_same_plan(planning) -> None:
 
 
 def test_a_wrong_state_is_named(planning) -> None:
-    nx = planning.system.nx
+    nx = planning.nx
     for x0 in (np.full(nx, np.nan), np.zeros(nx + 1), np.zeros((1, nx))):
         with pytest.raises(ValueError, match=f"x0 must be {nx} finite numbers"):
             planning.planner.plan(x0, parameters=planning.parameters)

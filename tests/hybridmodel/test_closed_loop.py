@@ -114,7 +114,7 @@ class Moody:
     def reset(self) -> None:
         """Nothing to forget."""
 
-    def update(self, y, previous_input):
+    def update(self, y, previous_input, d=None):
         if self.answer is None:
             raise RuntimeError("diverged")
         return self.answer

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hybridmodel import Dataset, HybridModel, Trajectory, fit, placement
-from hybridmodel.density import log_prob, sample, transition
+from hybridmodel.density import transition
 from hybridmodel.fitting import regress
 from physics import Linear, Pendulum
 from residuals import GRU, MLP, Ensemble, Window
@@ -154,12 +154,12 @@ def test_samples_follow_their_density() -> None:
     model.noise.copy_(torch.tensor([1e-4, 4e-4]))
     x, u = torch.tensor([0.3, -1.0]).double(), torch.tensor([0.5]).double()
     generator = torch.Generator().manual_seed(0)
-    drawn = sample(model, x.expand(4000, 2), u.expand(4000, 1), generator=generator)
+    drawn = model.sample(x.expand(4000, 2), u.expand(4000, 1), generator=generator)
     mean, covariance = transition(model, x, u)
     assert torch.allclose(drawn.mean(0), mean, atol=2e-3)
     assert torch.allclose(drawn.T.cov(), covariance, rtol=0.1, atol=1e-5)
     expected = torch.distributions.MultivariateNormal(mean, covariance).log_prob(drawn)
-    ours = log_prob(model, x.expand(4000, 2), u.expand(4000, 1), drawn)
+    ours = model.log_prob(x.expand(4000, 2), u.expand(4000, 1), drawn)
     assert torch.allclose(ours, expected, rtol=1e-10)
     with pytest.raises(ValueError, match=r"model\.noise, the variance R of one step"):
         transition(plant(), x, u)

@@ -133,6 +133,9 @@ class BulletPlant(Environment):
     def _furnish(self) -> None:
         """Put what else there is into the world."""
 
+    def _happens(self, t: float) -> None:
+        """What changes in the world at the time t [s] at which a step begins."""
+
     # -- what follows is final ---------------------------------------------------------------
 
     def with_settings(self, **changes: Any) -> Self:
@@ -209,6 +212,7 @@ class BulletPlant(Environment):
         return np.concatenate(self._tree.read())
 
     def _advance(self, applied: np.ndarray, force: np.ndarray) -> None:
+        self._happens(self._k * self.dt)
         ripples = self._dry and self.hidden.ripple > 0
         if self._input_map is not None:
             force = applied @ self._input_map.T + force

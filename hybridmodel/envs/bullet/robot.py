@@ -23,6 +23,8 @@ from physics.rigid_body.description import Description
 from physics.rigid_body.payload import described
 
 _TABLE = 0.05  # half the thickness of a table over the reach
+_LOAD = "picked_up"  # link that is there from the start, with next to no mass
+_LIGHT = 1e-9  # kg; the engine takes 0 for a link that does not move
 _FRAME = 0.62  # half of what a picture shows over the reach
 
 
@@ -41,7 +43,7 @@ class BulletRobot(BulletPlant):
 
     A table (`RobotEffects.table`) is a static box before a fixed robot, from 0.3 to 1.1 of its
     reach along x, and under a floating one; all links collide with it, inelastically, and with
-    nothing else.
+    nothing else. What is picked up (`RobotEffects.pickup`) is a link of its own.
 
     Raises ValueError where a joint has an armature, which the engine has no room for, or where a
     collision shape that is needed lacks its mesh.
@@ -96,6 +98,10 @@ class BulletRobot(BulletPlant):
             shapes=touches or settings.inertia == "shapes",
             package_roots=self._package_roots,
         )
+        pickup, self._carried = self._pickup(), False
+        if pickup is not None:
+            link = self._load_link(true)
+            written = source.with_point(written, link, _LOAD, _LIGHT, pickup[2])
         moving = [joint for joint in true.joints if joint.moves]
         still = None if system.floating else true.root
         size, center = extent(true)
@@ -149,6 +155,23 @@ class BulletRobot(BulletPlant):
                 restitution=0.0,  # with short steps the engine loses any other
                 physicsClientId=client,
             )
+
+    def _happens(self, t: float) -> None:
+        pickup = self._pickup()
+        if pickup is None:
+            return
+        when, mass, _ = pickup
+        carried = t >= when - 1e-9  # t is a multiple of dt up to rounding
+        if carried != self._carried:
+            self._tree.set_mass(_LOAD, mass if carried else _LIGHT)
+            self._carried = carried
+
+    def _pickup(self) -> Any:
+        return self.hidden.pickup if isinstance(self.hidden, RobotEffects) else None
+
+    def _load_link(self, description: Description) -> str:
+        link = self.hidden.payload_link  # type: ignore[attr-defined]
+        return link or description.links[-1].name
 
     def _table(self) -> Any:
         hidden = self.hidden

@@ -69,6 +69,21 @@ def _in_lines(root: ET.Element) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
+def with_point(written: str, link: str, name: str, mass: float, at: Sequence[float]) -> str:
+    """The document with a further point mass, a link `name` fixed to `link` at `at` [m]."""
+    root = _element(safe_xml.parse(written.encode()))
+    point = ET.SubElement(root, "link", name=name)
+    inertial = ET.SubElement(point, "inertial")
+    ET.SubElement(inertial, "mass", value=_number(mass))
+    axes = {"ixx": "0", "iyy": "0", "izz": "0", "ixy": "0", "ixz": "0", "iyz": "0"}
+    ET.SubElement(inertial, "inertia", axes)
+    joint = ET.SubElement(root, "joint", name=f"{name}_fixed", type="fixed")
+    ET.SubElement(joint, "parent", link=link)
+    ET.SubElement(joint, "child", link=name)
+    ET.SubElement(joint, "origin", xyz=_vector(tuple(at)), rpy="0 0 0")
+    return _in_lines(root)
+
+
 def is_own_file(description: Description) -> bool:
     """Whether the Description is what its URDF file says, unchanged."""
     read = _read(description)

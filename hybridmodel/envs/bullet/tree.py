@@ -80,6 +80,13 @@ class Tree:
             moments = np.diag(axes.T @ inertia @ axes).tolist()
             self._change(self.links[name], localInertiaDiagonal=moments)
 
+    def set_mass(self, name: str, mass: float) -> None:
+        """Mass [kg] of a link by name; its inertia about its centre of mass stays."""
+        link = self.links[name]
+        inertia = pybullet.getDynamicsInfo(self.body, link, physicsClientId=self._client)[2]
+        self._change(link, mass=mass)
+        self._change(link, localInertiaDiagonal=inertia)
+
     # -- every step ----------------------------------------------------------------------------
 
     def set_friction(self, limits: Sequence[float]) -> None:

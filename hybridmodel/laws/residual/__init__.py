@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from torch import nn
 
-from hybridmodel.laws.report import LawReport, run
-from hybridmodel.laws.residual import bridges, copies, start
+from hybridmodel.laws.report import Law, LawReport, run
+from hybridmodel.laws.residual import bridges, copies, probabilistic, recurrent, start
 from hybridmodel.laws.residual.subject import Subject
-from residuals import Residual
+from residuals import Probabilistic, Recurrent, Regressed, Residual
 
 LAWS = (*start.LAWS, *bridges.LAWS, *copies.LAWS)
+_MORE: dict[type[Residual], tuple[Law, ...]] = {
+    Probabilistic: probabilistic.LAWS,
+    Regressed: probabilistic.REGRESSED,
+    Recurrent: recurrent.LAWS,
+}
 
 
 def check_residual(
@@ -27,6 +32,8 @@ def check_residual(
     nz, nr  numbers of features and outputs; read from a sized Residual, otherwise needed
 
     Laws at the start are about the fresh module, the others about a copy with random weights.
+    A Probabilistic is held to all of them in what it says of its spread too, a Recurrent in its
+    memory too, and both to laws of their own, see `probabilistic` and `recurrent`.
     Each law is run whatever the others found; the caller's module stays as it is.
 
     Raises ValueError where `module` is no nn.Module, a size is missing or < 1, or points < 1.
@@ -44,4 +51,6 @@ def check_residual(
         sizes.append(size)
     if points < 1:
         raise ValueError(f"points must be at least 1, got {points}")
-    return run(type(module).__name__, LAWS, Subject(module, sizes[0], sizes[1], points, seed))
+    more = [law for kind, laws in _MORE.items() if isinstance(module, kind) for law in laws]
+    subject = Subject(module, sizes[0], sizes[1], points, seed)
+    return run(type(module).__name__, (*LAWS, *more), subject)

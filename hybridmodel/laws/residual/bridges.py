@@ -24,13 +24,15 @@ from hybridmodel.laws.residual.subject import Subject, awakened
 
 
 def _derivatives(s: Subject) -> tuple[float, str]:
-    def call(z: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return s.awake(torch.tensor(z)).numpy()
+    awake = s.call(s.awake)
 
-    _, jacobians, _ = transformed_form(s.awake)(s.z, s.w)
+    def call(v: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return awake(torch.tensor(v)).numpy()
+
+    _, jacobians, _ = transformed_form(awake)(s.v, s.w)
     worst, where = 0.0, ""
-    for z, jacobian in zip(s.z.numpy(), jacobians, strict=True):
+    for z, jacobian in zip(s.v.numpy(), jacobians, strict=True):
         gaps = difference_gaps(call, jacobian, z)
         if not gaps.max() <= worst:
             row, column = np.unravel_index(int(gaps.argmax()), gaps.shape)
@@ -45,7 +47,7 @@ def _bridge(s: Subject) -> str:
 
 def _compared(s: Subject, ours: Form, theirs: Form, what: str) -> tuple[float, str]:
     """The worst difference in shares of its bar."""
-    pairs = zip(TOLERANCE.items(), ours(s.z, s.w), theirs(s.z, s.w), strict=True)
+    pairs = zip(TOLERANCE.items(), ours(s.v, s.w), theirs(s.v, s.w), strict=True)
     shares = {k: float(relative_gap(a, b).max(initial=0.0)) / bar for (k, bar), a, b in pairs}
     worst = max(shares, key=lambda kind: shares[kind])
     gap = shares[worst] * TOLERANCE[worst]
@@ -53,22 +55,23 @@ def _compared(s: Subject, ours: Form, theirs: Form, what: str) -> tuple[float, s
 
 
 def _baked(s: Subject) -> tuple[float, str]:
-    function = casadi_form(s.function("baked"), [s.nz])
-    forms = {"eager": eager_form(s.awake), "torch.func": transformed_form(s.awake)}
+    function = casadi_form(s.function("baked"), [sum(s.sizes)])
+    call = s.call(s.awake)
+    forms = {"eager": eager_form(call), "torch.func": transformed_form(call)}
     return max(_compared(s, form, function, name) for name, form in forms.items())
 
 
 def _weights(s: Subject) -> tuple[float, str]:
     old = s.function("parameters")
     other = awakened(copy.deepcopy(s.awake), s.seed + 1)
-    function = casadi_form(old, [s.nz], ca.DM(pack_weights(other)))
-    return _compared(s, eager_form(other), function, "new weights in the old Function")
+    function = casadi_form(old, [sum(s.sizes)], ca.DM(pack_weights(other)))
+    return _compared(s, eager_form(s.call(other)), function, "new weights in the old Function")
 
 
 def _back(s: Subject) -> tuple[float, str]:
     function = s.function("baked")
     back = eager_form(to_torch(function))
-    return _compared(s, back, casadi_form(function, [s.nz]), "CasADi form back in torch")
+    return _compared(s, back, casadi_form(function, [sum(s.sizes)]), "CasADi form back in torch")
 
 
 LAWS = (

@@ -12,32 +12,40 @@ import torch
 from hybridmodel.checkpoint import load, save
 from hybridmodel.laws.report import Law
 from hybridmodel.laws.residual.subject import Subject, state_of
-from residuals import Gated
+from residuals import Gated, Residual
 
 
 def _config(s: Subject) -> str:
     residual = s.fresh()
-    config = json.loads(json.dumps(residual.config()))
-    if isinstance(residual, Gated):
-        return ""  # its module comes from the caller, never from a file
-    twin = type(residual)(**config)
+    twin = _rebuilt(residual)
     ours, theirs = residual.state_dict(), twin.state_dict()
     if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
         return f"{type(residual).__name__}(**config) has other weights than it was taken from"
     return ""
 
 
+def _rebuilt(residual: Residual) -> Residual:
+    """One of equal shape, made from JSON data alone; a residual inside likewise."""
+    if isinstance(residual, Gated):
+        return residual  # its module comes from the caller, never from a file
+    config = residual.config()
+    inside = {k: _rebuilt(v) for k, v in config.items() if isinstance(v, Residual)}
+    written = json.dumps({k: v for k, v in config.items() if k not in inside})
+    return type(residual)(**json.loads(written), **inside)
+
+
 def _copies(s: Subject) -> str:
-    twin, before = copy.deepcopy(s.awake), s.awake(s.z)
-    if not torch.equal(twin(s.z), before):
+    twin, v, awake = copy.deepcopy(s.awake), s.v, s.call(s.awake)
+    before = awake(v)
+    if not torch.equal(s.call(twin)(v), before):
         return "copy.deepcopy gives another r"
     with torch.no_grad():
         for tensor in (*twin.parameters(), *twin.buffers()):
             if tensor.is_floating_point():
                 tensor.add_(1.0)
-    if not torch.equal(s.awake(s.z), before):
+    if not torch.equal(awake(v), before):
         return "changing a deep copy changes the original"
-    if not torch.equal(s.awake.sized(s.nz, s.nr).eval()(s.z), before):
+    if not torch.equal(s.call(s.awake.sized(s.nz, s.nr).eval())(v), before):
         return "sized() of a sized module loses its weights"
     return ""
 
@@ -48,10 +56,10 @@ def _checkpoint(s: Subject) -> str:
         path = Path(folder) / "model"
         save(model, path)
         twin = load(path, residual=s.module)
-    x = torch.zeros(s.points, model.system.nx, dtype=torch.float64)
-    x[:, : s.nz] = s.z
-    u = x[:, :1]
-    if not torch.equal(twin.eval()(x, u), model.eval()(x, u)):
+    saved, loaded = model.eval().residual, twin.eval().residual
+    if saved is None or loaded is None:
+        return "a loaded model has lost its residual"
+    if not torch.equal(s.call(loaded)(s.v), s.call(saved)(s.v)):
         return "a loaded model gives other numbers than the saved one"
     return ""
 

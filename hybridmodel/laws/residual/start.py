@@ -7,8 +7,9 @@ import itertools
 
 import torch
 
-from hybridmodel.laws.report import Law
+from hybridmodel.laws.report import Law, UncheckedError
 from hybridmodel.laws.residual.subject import Subject, standardize
+from residuals import Probabilistic, Regressed, Residual
 
 
 def _builds(s: Subject) -> str:
@@ -20,18 +21,19 @@ def _builds(s: Subject) -> str:
 
 
 def _shapes(s: Subject) -> str:
-    residual = s.awake
     for leading in ((), (1,), (5,), (2, 3), (0,)):
-        shape = tuple(residual(torch.ones(*leading, s.nz, dtype=torch.float64)).shape)
+        v = torch.ones(*leading, sum(s.sizes), dtype=torch.float64)
+        shape = tuple(s.correction(s.awake, v).shape)
         if shape != (*leading, s.nr):
             return f"z {(*leading, s.nz)} gives r {shape}, wanted {(*leading, s.nr)}"
     return ""
 
 
 def _batch(s: Subject) -> tuple[float, str]:
+    call = s.call(s.awake)
     with torch.no_grad():
-        batch = s.awake(s.z)
-        gaps = [(s.awake(z) - r).abs().max() for z, r in zip(s.z, batch, strict=True)]
+        batch = call(s.v)
+        gaps = [(call(v) - y).abs().max() for v, y in zip(s.v, batch, strict=True)]
         worst = float(torch.stack(gaps).max() / batch.abs().max().clamp(min=1))
     return worst, "a row of r changes with the other rows of z"
 
@@ -46,10 +48,13 @@ def _zero_standardized(s: Subject) -> str:
     return _not_zero(s, residual, " after standardize")
 
 
-def _not_zero(s: Subject, residual: torch.nn.Module, when: str) -> str:
+def _not_zero(s: Subject, residual: Residual, when: str) -> str:
     for size, training in itertools.product((0.0, 1.0, 1e3), (True, False)):
         with torch.no_grad():
-            r = residual.train(training)(size * s.z)
+            residual.train(training)
+            r = s.correction(residual, size * s.v)
+            if isinstance(residual, Probabilistic):
+                r = torch.cat([r[None], residual.members(size * s.z[None])])
         if not torch.equal(r, torch.zeros_like(r)):
             found = f"the largest |r| before training{when} is {float(r.abs().max()):.3g}"
             return f"{found}; the last layer or a gate must start at zero"
@@ -58,10 +63,12 @@ def _not_zero(s: Subject, residual: torch.nn.Module, when: str) -> str:
 
 def _trains(s: Subject) -> str:
     residual = s.fresh().train()
+    if isinstance(residual, Regressed):
+        raise UncheckedError("it is solved for, see the law 'solves'")
     names = [name for name, weight in residual.named_parameters() if weight.requires_grad]
     if not names:
         return "it has no parameter to train"
-    (s.w * residual(s.z)).sum().backward()
+    (s.w[:, : s.nr] * s.correction(residual, s.v)).sum().backward()
     grads = {name: weight.grad for name, weight in residual.named_parameters()}
     if broken := [n for n, g in grads.items() if g is not None and not torch.isfinite(g).all()]:
         return f"the gradient of {broken[0]} is not finite"
@@ -79,7 +86,7 @@ def _precision(s: Subject) -> str:
             return f"{name} is {tensor.dtype}, wanted torch.float64"
     with torch.no_grad():
         for dtype in (torch.float64, torch.float32):
-            found = copy.deepcopy(s.awake).to(dtype)(s.z.to(dtype)).dtype
+            found = s.call(copy.deepcopy(s.awake).to(dtype))(s.v.to(dtype)).dtype
             if found != dtype:
                 return f"weights and z in {dtype} give r in {found}"
     return ""
@@ -95,21 +102,24 @@ def _repeats(s: Subject) -> str:
     for name, tensor in first.state_dict().items():
         if not torch.equal(tensor, theirs[name]):
             return f"two modules of the same recipe differ in {name}"
-    residual = copy.deepcopy(s.awake)
-    if not torch.equal(residual(s.z), residual(s.z)):
+    call = s.call(copy.deepcopy(s.awake))
+    if not torch.equal(call(s.v), call(s.v)):
         return "two passes over the same z differ"
     return ""
 
 
 def _modes(s: Subject) -> str:
     residual = copy.deepcopy(s.awake)
-    before = residual(s.z)
+    call = s.call(residual)
+    before = call(s.v)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(s.seed)  # of dropout and the like, which have no generator of their own
-        during = residual.train()(s.z)
+        residual.train()
+        during = call(s.v)
     if not torch.equal(before, during):
         return "train() and eval() give different r, so fits and plans see different models"
-    if not torch.equal(before, residual.eval()(s.z)):
+    residual.eval()
+    if not torch.equal(before, call(s.v)):
         return "a pass in train() changes what eval() gives"
     return ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,12 +18,26 @@ from hybridmodel.model import HybridModel
 from hybridmodel.placement import derivative
 from physics import Signal, Trivial
 from physics.integrators import euler
-from residuals import Gated, Residual
+from residuals import (
+    Distribution,
+    Epistemic,
+    Gated,
+    Probabilistic,
+    Recurrent,
+    Regressed,
+    Residual,
+    Supported,
+)
 
 
 @dataclass
 class Subject:
-    """A module, and what laws need of it, made once."""
+    """A module, and what laws need of it, made once.
+
+    Laws about a map are about v ↦ y, which holds all that the module takes and says:
+    of a Probabilistic y = (r, members, log-variances, epistemic variances), of a Recurrent
+    v = (z, m) and y = (r, m⁺), of any other v = z and y = r.
+    """
 
     module: nn.Module
     nz: int
@@ -50,13 +66,43 @@ class Subject:
         return awakened(self.fresh(), self.seed)
 
     @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the arguments: (nz,), or (nz, nm) with memory."""
+        residual = self.awake
+        return (self.nz, residual.nm) if isinstance(residual, Recurrent) else (self.nz,)
+
+    def call(self, residual: Residual) -> Callable[[Tensor], Tensor]:
+        """The map v (…, nv) ↦ y (…, ny) of a residual."""
+        parts = _parts(residual)
+
+        def everything(v: Tensor) -> Tensor:
+            arguments = v.split(self.sizes, -1)
+            said = [part(*arguments) for part in parts]
+            return torch.cat([y for ys in said for y in (ys if type(ys) is tuple else (ys,))], -1)
+
+        return everything
+
+    def correction(self, residual: Residual, v: Tensor) -> Tensor:
+        """r (…, nr) at v (…, nv)."""
+        found = residual(*v.split(self.sizes, -1))
+        return found[0] if isinstance(residual, Recurrent) else found
+
+    @cached_property
     def functions(self) -> dict[Weights, ca.Function] | str:
-        """Its CasADi forms, or why there are none."""
+        """The CasADi forms of v ↦ y, or why there are none."""
         kinds: tuple[Weights, ...] = ("baked", "parameters")
         try:
-            return {kind: to_casadi(self.awake, nz=self.nz, weights=kind) for kind in kinds}
+            return {kind: self._function(kind) for kind in kinds}
         except ValueError as error:
             return told(error)
+
+    def _function(self, weights: Weights) -> ca.Function:
+        parts = [to_casadi(p, nz=self.sizes, weights=weights) for p in _parts(self.awake)]
+        v = ca.MX.sym("v", sum(self.sizes))
+        w = [ca.MX.sym("w", f.size_in(f.n_in() - 1)) for f in parts[:1] if weights == "parameters"]
+        arguments = ca.vertsplit(v, [0, *itertools.accumulate(self.sizes)])
+        said = [y for function in parts for y in function.call([*arguments, *w])]
+        return ca.Function("everything", [v, *w], [ca.vertcat(*said)])
 
     def function(self, weights: Weights) -> ca.Function:
         if isinstance(self.functions, str):
@@ -65,13 +111,21 @@ class Subject:
 
     @cached_property
     def z(self) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed)
-        return torch.randn(self.points, self.nz, generator=generator, dtype=torch.float64)
+        return self._drawn(self.nz, 0)
+
+    @cached_property
+    def v(self) -> Tensor:
+        memory = [self._drawn(nm, 2) for nm in self.sizes[1:]]
+        return torch.cat([self.z, *memory], -1)
 
     @cached_property
     def w(self) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed + 1)
-        return torch.randn(self.points, self.nr, generator=generator, dtype=torch.float64)
+        with torch.no_grad():
+            return self._drawn(self.call(self.awake)(self.v).shape[-1], 1)
+
+    def _drawn(self, size: int, stream: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed + stream)
+        return torch.randn(self.points, size, generator=generator, dtype=torch.float64)
 
     def host(self, residual: nn.Module) -> HybridModel:
         """The smallest model that holds it: ẋ = r(x)."""
@@ -92,7 +146,22 @@ def awakened(residual: Residual, seed: int) -> Residual:
             noise = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
             weight.copy_(size * noise)
         standardize(residual, generator)
+    if isinstance(residual, Regressed):
+        residual.solve(*regression(residual, generator))
+    if isinstance(residual, Supported):  # so that some points lie outside
+        residual.cover(0.5 * regression(residual, generator)[0])
     return residual.eval()
+
+
+def regression(residual: Residual, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Data z (N, nz) and r (N, nr) of a linear law with a little noise."""
+    nz, nr = residual.nz or 0, residual.nr or 0
+    n = 20 + 4 * nz
+    z, slopes, noise = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in ((n, nz), (nz, nr), (n, nr))
+    )
+    return z, z @ slopes / nz**0.5 + 0.05 * noise
 
 
 def standardize(residual: Residual, generator: torch.Generator) -> None:
@@ -108,3 +177,10 @@ def state_of(module: nn.Module) -> dict[str, Any]:
     modes = {f"{name} training": m.training for name, m in module.named_modules()}
     grads = {f"{name} requires_grad": p.requires_grad for name, p in module.named_parameters()}
     return tensors | modes | grads
+
+
+def _parts(residual: Residual) -> tuple[nn.Module, ...]:
+    """Modules of the same arguments that say all that a residual says."""
+    if isinstance(residual, Probabilistic):
+        return residual, Distribution(residual), Epistemic(residual)
+    return (residual,)

@@ -1,0 +1,113 @@
+"""How much data the hybrid needs against a network alone: cart-pole and quadrotor in PyBullet.
+
+The network is trained on all logs of a demonstration, with three step sizes of which validation
+chooses; the hybrid on at most a tenth of their seconds, training and validation together, cut
+from the first of them. Same width, features, loss and epochs in steps of the optimiser; the error
+is that of free runs over 25 steps on held-out logs, each state by its range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks.figures import Row
+from hybridmodel.baselines import hybrid_row, identified_row, network_row
+from hybridmodel.data import Dataset, Trajectory
+from hybridmodel.demo.pipeline import make_logs
+from hybridmodel.demo.tasks import TASKS
+from hybridmodel.demo.workers import pool
+from hybridmodel.evaluation import evaluate
+
+FIRST_SEED, HORIZON, SHARE = 20, 25, 0.1
+SHORTEST = 20  # steps, the longest horizon of the recipes' curricula that both can use
+
+
+def rows(quick: bool, seeds: int | None = None, workers: int = 2) -> list[Row]:
+    """Ten seeds of each task, or a quick one."""
+    count = seeds or (1 if quick else 10)
+    found = []
+    with pool(workers) as processes:
+        jobs = {
+            (name, seed): processes.submit(one, name, seed, quick)
+            for name in ("cartpole", "quadrotor")
+            for seed in range(FIRST_SEED, FIRST_SEED + count)
+        }
+        for name in ("cartpole", "quadrotor"):
+            runs = [job.result() for (task, _), job in jobs.items() if task == name]
+            found += _told(name, runs)
+    return found
+
+
+def one(name: str, seed: int, quick: bool = False) -> dict[str, float]:
+    """Errors of one seed, and the seconds of data that each had."""
+    task = TASKS[name]()
+    task = task.quick() if quick else task
+    train, validation, test, _ = make_logs(task, seed, "pybullet")
+    horizons = tuple(h for h in task.recipe.horizons if h <= SHORTEST)
+    epochs = task.recipe.epochs[: len(horizons)]
+    recipe = replace(task.recipe, horizons=horizons, epochs=epochs, stride=1)
+    seconds = train.seconds + validation.seconds
+    network, _ = network_row(task.system, train, validation, recipe, seed=seed)
+    little = _first((*train, *validation), SHARE * seconds)
+    # a tenth of the windows makes a tenth of the steps an epoch: as many steps are taken
+    more = tuple(4 * n for n in epochs)
+    few = replace(recipe, epochs=more)
+    identified = identified_row(task.system, *little, few, seed=seed)
+    hybrid = hybrid_row(identified.model, *little, few, seed=seed)
+
+    def error(model) -> float:
+        return evaluate(model, test, horizon=HORIZON, stride=4).at(HORIZON)
+
+    return {
+        "network": error(network.model),
+        "hybrid": error(hybrid.model),
+        "identified": error(identified.model),
+        "seconds": seconds,
+        "share": sum(part.seconds for part in little) / seconds,
+    }
+
+
+def _first(logs: Sequence[Trajectory], seconds: float) -> tuple[Dataset, Dataset]:
+    """At most so many seconds from the first logs, three parts for training and one to stop by."""
+    dt = logs[0].dt
+    steps = int(seconds / dt + 1e-9)
+    stop = max(steps // 4, SHORTEST)
+    parts: list[Trajectory] = []
+    left = steps - stop
+    for log in logs:
+        if left < SHORTEST:
+            break
+        parts.append(log[: min(left, log.steps)])
+        left -= parts[-1].steps
+    after = logs[len(parts)]
+    return Dataset(parts), Dataset([after[: min(stop, after.steps)]])
+
+
+def _told(name: str, runs: Sequence[dict[str, float]]) -> list[Row]:
+    ratio = np.array([run["hybrid"] / run["network"] for run in runs])
+    physics = np.array([run["hybrid"] / run["identified"] for run in runs])
+    share = max(run["share"] for run in runs)
+    what = f"data efficiency, {name}"
+    return [
+        Row(f"{what}: share of the data that the hybrid has", share, "", "≤ 0.1", len(runs)),
+        Row(
+            f"{what}: error after {HORIZON} steps, hybrid on that / network on all",
+            float(np.median(ratio)),
+            "×",
+            "≤ 1",
+            len(runs),
+            (float(ratio.min()), float(ratio.max())),
+        ),
+        Row(f"{what}: seeds where it is lower", float((ratio <= 1).sum()), "", f"≥ {len(runs)}"),
+        Row(
+            f"{what}: hybrid / identified on the same tenth",
+            float(np.median(physics)),
+            "×",
+            "",
+            len(runs),
+            (float(physics.min()), float(physics.max())),
+        ),
+    ]

@@ -1,0 +1,41 @@
+"""What a measured set hands to the one recipe: model, logs, protocol and bars.
+
+A module of this package reads its logs from a folder that the caller names, never from the
+project, and gives them as one `MeasuredSet`. Everything after that is the same for all sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hybridmodel import Dataset, HybridModel
+from physics import System
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredSet:
+    """One machine's logs under its own protocol.
+
+    name            of the set
+    system          the nominal analytic model, with published or textbook values
+    fit_parameters  those that its logs can identify
+    train           logs for fitting: y measured, u commanded, x where the state is estimated
+    validation      logs, or blocks of one, for early stopping; none of them is in `train`
+    horizon         steps over which the protocol scores, and over which the recipe fits
+    substeps        of the integrator in one step
+    starts          of the identification that sets the bar
+    score           the protocol's figures of a model on held-out data, each name with its unit
+    published       the system with the parameters of its makers, where they gave any
+    """
+
+    name: str
+    system: System
+    fit_parameters: tuple[str, ...]
+    train: Dataset
+    validation: Dataset
+    horizon: int
+    substeps: int
+    starts: int
+    score: Callable[[HybridModel], Mapping[str, float]]
+    published: System | None = None
