@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from hybridmodel.data import Trajectory as Trajectory
     from hybridmodel.data import align as align
     from hybridmodel.data import check_leakage as check_leakage
+    from hybridmodel.data import context_as_exogenous as context_as_exogenous
     from hybridmodel.data import derive_rates as derive_rates
     from hybridmodel.data import differentiate as differentiate
     from hybridmodel.data import estimate_delay as estimate_delay
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from hybridmodel.fitting import FitResult as FitResult
     from hybridmodel.fitting import fit as fit
     from hybridmodel.fitting import identify as identify
+    from hybridmodel.fitting import identify_delay as identify_delay
     from hybridmodel.fitting import regress as regress
     from hybridmodel.identification import Absorbed as Absorbed
     from hybridmodel.identification import Design as Design
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from hybridmodel.laws import check_residual as check_residual
     from hybridmodel.laws import check_system as check_system
     from hybridmodel.model import HybridModel as HybridModel
+    from hybridmodel.online import adapt as adapt
     from hybridmodel.planners import CEM as CEM
     from hybridmodel.planners import GradientDescent as GradientDescent
     from hybridmodel.planners import MultipleShooting as MultipleShooting
@@ -106,6 +109,7 @@ _HOMES = {
         "Trajectory",
         "align",
         "check_leakage",
+        "context_as_exogenous",
         "derive_rates",
         "differentiate",
         "estimate_delay",
@@ -144,6 +148,7 @@ _HOMES = {
     ),
     "hybridmodel.laws": ("Finding", "LawReport", "check_residual", "check_system"),
     "hybridmodel.model": ("HybridModel",),
+    "hybridmodel.online": ("adapt",),
     "hybridmodel.planners": (
         "CEM",
         "GradientDescent",

@@ -31,7 +31,7 @@ from physics.binding import Binding, digest
 from physics.rigid_body.description import Description, Joint, Link, Pose
 from residuals import Gated, Residual
 
-SCHEMA = 2
+SCHEMA = 3
 _INTEGRATORS = (*integrators.ALL, integrators.discrete)
 _DATA = {cls.__name__: cls for cls in (Signal, Description, Link, Joint, Pose)}
 _SYSTEMS = {

@@ -35,7 +35,10 @@ class Room:
 ROOMS = (
     Room(("physics",), ("physics", "casadi", "numpy")),
     Room(("residuals",), ("residuals", "torch")),
-    Room(TORCH_FREE, ("physics", "casadi", "numpy", *TORCH_FREE)),
+    Room(
+        TORCH_FREE,
+        ("physics", "casadi", "numpy", "scipy", "pyarrow", "h5py", "rosbags", *TORCH_FREE),
+    ),
     Room(
         ("hybridmodel.envs",),
         (

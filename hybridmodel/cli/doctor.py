@@ -16,6 +16,8 @@ EXTRAS = {
     "sim": ("gymnasium", "pybullet"),
     "mujoco": ("gymnasium", "mujoco"),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "data": ("pyarrow", "h5py"),
+    "ros": ("rosbags",),
     "report": ("matplotlib", "pillow", "jinja2"),
 }
 

@@ -1,5 +1,6 @@
 """Logs as data: one currency for simulator, hardware, training and closed loop."""
 
+from hybridmodel.data.context import context_as_exogenous
 from hybridmodel.data.csv_log import read_csv, write_csv
 from hybridmodel.data.dataset import Dataset, Windows
 from hybridmodel.data.delay import Delay, estimate_delay
@@ -26,6 +27,7 @@ __all__ = [
     "Windows",
     "align",
     "check_leakage",
+    "context_as_exogenous",
     "derive_rates",
     "differentiate",
     "estimate_delay",

@@ -178,7 +178,8 @@ def solve(
             if float(costs[0] - costs[k]) < tolerance * max(1.0, 1e-3 * float(costs[0])):
                 converged = True
                 break
-    assert sigma is not None and found is not None
+    assert sigma is not None
+    assert found is not None
     assert windows is not None
     reduced = reduce(found, sigma)
     R, b = triangular(reduced, prior, w)

@@ -160,7 +160,7 @@ def test_foreign_files_are_refused(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("schema", [1, 0, None, "1", 1.5])
 def test_another_schema_is_refused(path: Path, schema) -> None:
     rewritten(path, lambda description: description.update(schema=schema))
-    with pytest.raises(CheckpointError, match=r"has schema .*, this version reads 2"):
+    with pytest.raises(CheckpointError, match=r"has schema .*, this version reads 3"):
         load(path)
 
 
@@ -202,11 +202,15 @@ def test_a_description_that_makes_no_model_is_refused(path: Path, change) -> Non
 # -- what is kept ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", [*placement.ALL, placement.derivative.on("rate")])
+ONE_JOINT = [p for p in placement.ALL if p is not placement.gyroscopic]
+
+
+@pytest.mark.parametrize("where", [*ONE_JOINT, placement.derivative.on("rate")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_round_trip_to_the_bit(tmp_path: Path, where, dtype: torch.dtype) -> None:
+    features = ("rate",) if where.sees is None else where.sees(Pendulum())
     made = model(
-        placement=where, integrator=integrators.euler, substeps=3, hold=True, features=("rate",)
+        placement=where, integrator=integrators.euler, substeps=3, hold=True, features=features
     ).to(dtype)
     save(made, tmp_path / "model")
     twin = load(tmp_path / "model")
@@ -361,7 +365,7 @@ def test_a_discrete_model_comes_back(tmp_path: Path) -> None:
 
 def test_what_could_not_be_read_back_is_not_written(path: Path) -> None:
     before = path.read_bytes()
-    tilted = placement.Placement("tilted", lambda s: s.states, on_derivative=lambda f, r: f - r)
+    tilted = placement.Placement("tilted", lambda s: s.states, flow=lambda at, r: -r)
 
     @dataclass(frozen=True, kw_only=True)
     class Odd(Pendulum):
