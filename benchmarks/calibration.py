@@ -143,11 +143,11 @@ def outside(case: Fitted, seed: int = 0) -> Outside:
     """Predictions from states up to five times as far out as the training data reach."""
     model, task = case.model, case.task
     physics = without_residual(model)
-    truth = HybridModel(
-        Disturbed(system=task.system, hidden=task.hidden), dt=task.dt, substeps=20
-    )
+    truth = HybridModel(Disturbed(system=task.system, hidden=task.hidden), dt=task.dt, substeps=20)
     generator = torch.Generator().manual_seed(seed)
-    scale = torch.tensor(_deviations(case.train).std(axis=0))
+    signals = case.task.system.states
+    logged = deviations(signals, np.concatenate([log.y for log in case.train]))
+    scale = torch.tensor(logged.std(axis=0))
     ratios, doubts, weights = [], [], []
     with torch.no_grad():
         for reach in REACH:
@@ -220,9 +220,7 @@ def outside_rows(name: str, found: Sequence[Outside]) -> list[Row]:
     ]
 
 
-def rows(
-    systems: Iterable[str] = SYSTEMS, seeds: int = 3, *, quick: bool = False
-) -> list[Row]:
+def rows(systems: Iterable[str] = SYSTEMS, seeds: int = 3, *, quick: bool = False) -> list[Row]:
     """Everything."""
     found: list[Row] = []
     for name in systems:
@@ -242,20 +240,38 @@ def _row(figure: str, values: Sequence[float], worst, unit: str, bar: str) -> Ro
     return Row(figure, float(worst(values)), unit, bar, len(values), spread)
 
 
-def _deviations(data: Dataset) -> np.ndarray:
-    return deviations(data_signals(data), np.concatenate([log.y for log in data]))
-
-
 def _starts(case: Fitted, reach: float, generator: torch.Generator) -> Tensor:
     """x0 (STARTS, n) on the surface of the box of the data, `reach` times as large."""
-    model = case.model
+    model, system = case.model, case.task.system
     y = torch.tensor(np.concatenate([log.y for log in case.train]))
-    centre = y[len(y) // 2].clone()
-    for row in range(len(centre)):
-        if row not in rotations(model):
-            centre[row] = (y[:, row].min() + y[:, row].max()) / 2
-    apart = model.state_difference(y, centre.expand_as(y))
+    level = torch.tensor(system.neutral, dtype=y.dtype)
+    apart = model.state_difference(y, level.expand_as(y))
     middle, half = (apart.amax(0) + apart.amin(0)) / 2, (apart.amax(0) - apart.amin(0)) / 2
     v = 2 * torch.rand(STARTS, len(half), generator=generator, dtype=y.dtype) - 1
     v = v / v.abs().amax(-1, keepdim=True)
-    return model.state_retract(centre.expand(STARTS, -1), middle + reach * half * v)
+    return model.state_retract(level.expand(STARTS, -1), middle + reach * half * v)
+
+
+def _inputs(case: Fitted, generator: torch.Generator) -> Tensor:
+    """u (STARTS, HORIZON, nu), new every five steps, as large as in the data."""
+    u = torch.tensor(np.concatenate([log.u for log in case.train]))
+    low, high = u.amin(0), u.amax(0)
+    drawn = torch.rand(STARTS, -(-HORIZON // 5), u.shape[-1], generator=generator, dtype=u.dtype)
+    return (low + (high - low) * drawn).repeat_interleave(5, dim=-2)[:, :HORIZON]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Are intervals calibrated?")
+    parser.add_argument("--quick", action="store_true", help="fewer logs and epochs")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--systems", nargs="*", default=SYSTEMS, choices=SYSTEMS)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    found = rows(given.systems, given.seeds, quick=given.quick)
+    return 0 if publish("Uncertainty", found, given.json) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -37,7 +37,7 @@ from hybridmodel.demo.following import Following, Lemniscate
 from hybridmodel.demo.task import Task
 from hybridmodel.envs.effects import RobotEffects
 from hybridmodel.fitting.noise import one_step_noise
-from hybridmodel.online import adapt
+from hybridmodel.online import ParameterFilter, adapt
 from physics import RigidBody
 
 FIRST_SEED = 10
@@ -46,6 +46,10 @@ PICK_UP, PERIOD = 2.5, 3.0  # s
 WINDOW, SLACK = 0.3, 1.2  # s, × nominal
 BANDWIDTH = 20.0  # rad/s
 _LINK = "lbr_iiwa_link_7"
+SETTINGS: dict[str, dict[str, Any]] = {
+    "rough": {},
+    "smooth": {},
+}
 LEARNED = tuple(f"{_LINK}.{name}" for name in ("mass", "center_x", "center_y", "center_z"))
 
 
@@ -143,19 +147,19 @@ def _run(seed: int, kind: str, *, quick: bool, planned: bool = False) -> dict[st
             inner = control.policy(task, model, "gradient", seed)
         else:
             inner = Torque(model, reference)
-        return adapt(inner, model, parameters=LEARNED, progress=told.append) if adapting else inner
+        if not adapting:
+            return inner
+        learner = ParameterFilter(model, LEARNED, **SETTINGS[kind])
+        return adapt(inner, model, learners=[learner], progress=told.append)
 
     def error(adapting: bool, plant: str) -> np.ndarray:
         log = collect(plants[plant], policy(adapting), steps=steps, seed=seed)
         return _errors(log, follow, reference, planned)
 
-    nominal, loaded = error(True, "nominal"), error(True, "loaded")
-    told = told[len(told) // 2 :]
+    nominal, fixed = error(False, "nominal"), error(False, "loaded")
+    loaded = error(True, "loaded")
     after = [row for row in told if row["t"] >= PICK_UP + 1.0]
     times = 1e3 * np.array([row["seconds"] for row in told])
-    policy(True).reset(None)
-    model.theta.data.zero_()
-    fixed = error(False, "loaded")
     t = task.dt * np.arange(steps + 1)
     back, late = t >= PICK_UP, t >= PICK_UP + 1.0
     smooth = {k: _trailing(v, round(WINDOW / task.dt)) for k, v in

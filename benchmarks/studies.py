@@ -130,14 +130,14 @@ def trained(
     quick: bool,
     *,
     horizons: Sequence[int] = (1, 10),
-    epochs: Sequence[int] = (60, 30),
+    epochs: Sequence[int] = (80, 20),
     **options: Any,
 ) -> HybridModel:
     """A fit that is the same for all models of a study."""
     epochs = (2,) * len(horizons) if quick else epochs
-    stride = options.pop("stride", 2)
-    found = fit(model, train, validation, horizons=horizons, epochs=epochs, stride=stride, **options)
-    return found.model
+    # no price on r: it is in the units of r, and so another one for each placement
+    options = {"stride": 2, "batch_size": 128, "residual_penalty": 0.0} | options
+    return fit(model, train, validation, horizons=horizons, epochs=epochs, **options).model
 
 
 def network(seed: int, hidden: Sequence[int] = (24, 24)) -> MLP:

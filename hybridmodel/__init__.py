@@ -93,6 +93,17 @@ if TYPE_CHECKING:
     from hybridmodel.planners import Planner as Planner
     from hybridmodel.planners import Status as Status
     from hybridmodel.problem import OptimalControlProblem as OptimalControlProblem
+    from hybridmodel.uncertainty import Calibration as Calibration
+    from hybridmodel.uncertainty import Noise as Noise
+    from hybridmodel.uncertainty import Prediction as Prediction
+    from hybridmodel.uncertainty import Recalibration as Recalibration
+    from hybridmodel.uncertainty import calibration as calibration
+    from hybridmodel.uncertainty import disagreement as disagreement
+    from hybridmodel.uncertainty import propagate as propagate
+    from hybridmodel.uncertainty import recalibrate as recalibrate
+    from hybridmodel.uncertainty import rollout_disagreement as rollout_disagreement
+    from hybridmodel.uncertainty import split_noise as split_noise
+    from hybridmodel.uncertainty import support as support
 
 __version__ = "0.1.0"
 
@@ -132,7 +143,7 @@ _HOMES = {
     "hybridmodel.evaluation": ("Evaluation", "evaluate"),
     "hybridmodel.excitation": ("Chirp", "Hold", "Multisine", "RandomSteps"),
     "hybridmodel.export": ("Exported",),
-    "hybridmodel.fitting": ("FitResult", "fit", "identify", "regress"),
+    "hybridmodel.fitting": ("FitResult", "fit", "identify", "identify_delay", "regress"),
     "hybridmodel.identification": (
         "Absorbed",
         "Design",
@@ -158,6 +169,19 @@ _HOMES = {
         "Status",
     ),
     "hybridmodel.problem": ("OptimalControlProblem",),
+    "hybridmodel.uncertainty": (
+        "Calibration",
+        "Noise",
+        "Prediction",
+        "Recalibration",
+        "calibration",
+        "disagreement",
+        "propagate",
+        "recalibrate",
+        "rollout_disagreement",
+        "split_noise",
+        "support",
+    ),
     "hybridmodel.bridges.network": ("pack_weights",),
     "hybridmodel.bridges.onnx_to_casadi": ("from_onnx",),
     "hybridmodel.bridges.torch_to_casadi": ("to_casadi",),

@@ -175,7 +175,7 @@ def _reference(
     model: HybridModel, quantity: str, v: Tensor, generator: torch.Generator
 ) -> _Reference | str:
     system = model.system
-    states, inputs = (*system.states, *system.memory), system.inputs
+    states, inputs = model.state_signals, system.inputs
     rows = system.outputs if quantity == "output" else states
     arguments = [s.name for s in (*states, *inputs)]
     arguments += [*model.fit_parameters, *(s.name for s in system.exogenous)]

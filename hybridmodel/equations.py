@@ -2,7 +2,7 @@
 
     uᵃ = applied(x, u, p)              memory (delays) decides which input acts
     z  = features(x, uᵃ, d)            what the network sees
-    m  = recalled(x)                   what a recurrent network remembers
+    m  = recalled(x, uᵃ, d)            what a recurrent network remembers
     ẋ  = derivative(x, uᵃ, p, d[, r])  physics with the residual placed; x⁺ of a discrete system
     x⁺ = finish(x', x, u, p[, r][, m⁺])   memory advanced, next-state residual added, quaternions
                                        of length one
@@ -133,7 +133,7 @@ def build(
             "applied", {"x": x, "u": u, "p": p}, system.applied_input(memory, u, names)
         ),
         features=function("features", {"x": x, "u": u, "d": d}, z),
-        recalled=function("recalled", {"x": x}, x[nx:, :]),
+        recalled=function("recalled", {"x": x, "u": u, "d": d}, x[nx:, :]),
         derivative=function(
             "derivative", {"x": x, "u": u, "p": p, "d": d} | given["flow"], ca.vertcat(xdot, idle)
         ),
@@ -169,7 +169,7 @@ def step(
         if network is None:
             return ()
         z = equations.features(s, acting, d)
-        return network(z, equations.recalled(x)) if scheme.recurrent else (network(z),)
+        return network(z, equations.recalled(x, acting, d)) if scheme.recurrent else (network(z),)
 
     in_flow = scheme.enters == "flow"
     held = residual(x) if scheme.recurrent or scheme.hold or scheme.enters == "next state" else ()
@@ -197,6 +197,7 @@ def observe(
     """y = h(x, u, p, d), with the residual where it corrects the sensors."""
     if network is None or scheme.enters != "output":
         return equations.output(x, u, p, d)
-    z = equations.features(x, equations.applied(x, u, p), d)
-    r = network(z, equations.recalled(x))[0] if scheme.recurrent else network(z)
+    acting = equations.applied(x, u, p)
+    z = equations.features(x, acting, d)
+    r = network(z, equations.recalled(x, acting, d))[0] if scheme.recurrent else network(z)
     return equations.output(x, u, p, d, r)

@@ -109,6 +109,12 @@ class HybridModel(nn.Module):
         return self.system.nx + self.nm
 
     @property
+    def state_signals(self) -> tuple[Signal, ...]:
+        """A signal for each row of x, memory included."""
+        remembered = (Signal(f"remembered_{i}") for i in range(self.nm))
+        return (*self.system.states, *self.system.memory, *remembered)
+
+    @property
     def memory_steps(self) -> int:
         """How many past steps `initial_state` can use."""
         recurrent = isinstance(self.residual, Recurrent)

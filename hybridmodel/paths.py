@@ -27,7 +27,7 @@ _UNBOUNDED = 1e8  # a bound beyond stands for none: points out there test roundi
 def draw(model: HybridModel, points: int, *, spread: float = 1.0, seed: int = 0) -> Tensor:
     """v (points, nx + nu + np + nd), random (x, u, p, d) as `check_agreement` describes them."""
     system, generator = model.system, torch.Generator().manual_seed(seed)
-    signals = (*system.states, *system.memory, *system.inputs, *system.exogenous)
+    signals = (*model.state_signals, *system.inputs, *system.exogenous)
     noise = spread * torch.randn(points, len(signals), generator=generator, dtype=torch.float64)
     share = torch.rand(points, len(signals), generator=generator, dtype=torch.float64)
     drawn = [_inside(s, noise[:, i], share[:, i]) for i, s in enumerate(signals)]
@@ -35,14 +35,13 @@ def draw(model: HybridModel, points: int, *, spread: float = 1.0, seed: int = 0)
     device = model.theta.device
     with torch.no_grad():
         p = model.torch_equations.constrain(model.theta + 0.1 * own.tanh().to(device))
-    remembered = torch.randn(points, model.nm, generator=generator, dtype=torch.float64)
     rest = torch.stack(drawn, -1)
     for row in system.quaternion_rows:
         q = rest[:, row : row + 4]
         rest[:, row : row + 4] = q / q.norm(dim=-1, keepdim=True)
     rest = rest.to(device)
-    x, u, d = rest.split([system.nx, system.nu, system.nd], -1)
-    return torch.cat([x, spread * remembered.to(device), u, p, d], -1)
+    known = model.nx + system.nu
+    return torch.cat([rest[:, :known], p, rest[:, known:]], -1)
 
 
 def draw_finite(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hybridmodel import Dataset, HybridModel
+from hybridmodel.placement import Placement
 from physics import System
 
 
@@ -27,6 +28,13 @@ class MeasuredSet:
     starts          of the identification that sets the bar
     score           the protocol's figures of a model on held-out data, each name with its unit
     published       the system with the parameters of its makers, where they gave any
+    corrected       the balance that is uncertain; default: the forces of a mechanical system, of
+                    another the derivatives of all states
+    features        signals that what is missing may depend on; default: see `recipe`
+    whole           runs begin at the first sample of a log alone, since the states in between are
+                    not known; validation is then the end of the one training log, run on
+    seen_by         the set again with the hidden states that this model sees in its logs
+    bare            the analytic model without hidden states, where seeing them is an extra
     """
 
     name: str
@@ -39,3 +47,8 @@ class MeasuredSet:
     starts: int
     score: Callable[[HybridModel], Mapping[str, float]]
     published: System | None = None
+    corrected: Placement | None = None
+    features: tuple[str, ...] | None = None
+    whole: bool = False
+    seen_by: Callable[[HybridModel, MeasuredSet], MeasuredSet] | None = None
+    bare: System | None = None

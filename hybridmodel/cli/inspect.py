@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    path: Path, *, system: str | None = None, dt: float | None = None, time: str = "time"
+    path: Path,
+    *,
+    system: str | None = None,
+    parameters: str = "",
+    dt: float | None = None,
+    time: str = "time",
 ) -> int:
     """Say what a log, a model (.safetensors) or a run folder holds, and what is wrong with a log.
 
@@ -29,7 +34,9 @@ def inspect(
     path
         The file or folder. Logs: .npz, .csv, .parquet, .h5, .bag, .mcap, the folder of a ROS 2 bag.
     system
-        Names the channels of a log, and says their bounds and rates.
+        Names the channels of a log, and says their bounds and rates and what can be identified.
+    parameters
+        The system's parameters to tell that of, comma-separated; default: all.
     dt
         Resample an uneven log to this step [s].
     time
@@ -41,11 +48,12 @@ def inspect(
         return _inspect_run(path)
     if path.suffix == ".safetensors":
         return _inspect_model(path)
-    return _inspect_log(path, system, dt, time)
+    return _inspect_log(path, system, parameters, dt, time)
 
 
-def _inspect_log(path: Path, name: str | None, dt: float | None, time: str) -> int:
-    from hybridmodel.cli.choices import is_dataset, read_logs, system_named
+def _inspect_log(path: Path, name: str | None, parameters: str, dt: float | None, time: str) -> int:
+    from hybridmodel.cli.choices import is_dataset, names, read_logs, system_named
+    from hybridmodel.cli.identifiable import identifiable
     from hybridmodel.data import inspect_log, read_table
 
     system = None if name is None else system_named(name)
@@ -54,13 +62,17 @@ def _inspect_log(path: Path, name: str | None, dt: float | None, time: str) -> i
         data = read_logs((path,), system, dt)
         _show_dataset(console, path, data, system)
         _show_findings(console, inspect_log(data, system))
+        if system is not None:
+            identifiable(console, system, data, names(parameters))
         return OK
     # as recorded: what resampling mends is worth knowing
     table = read_table(path, time=time)
     _show_table(console, table)
     _show_findings(console, inspect_log(table, system))
     if system is not None:
-        _show_dataset(console, path, read_logs((path,), system, dt, time=time), system)
+        data = read_logs((path,), system, dt, time=time)
+        _show_dataset(console, path, data, system)
+        identifiable(console, system, data, names(parameters))
     return OK
 
 

@@ -37,8 +37,11 @@ class MeasuredState:
     def update(
         self, y: np.ndarray, previous_input: np.ndarray | None, d: np.ndarray | None = None
     ) -> np.ndarray:
-        if self.model.nx == len(self.model.system.states):
-            return np.array(y, dtype=float)
+        y, n = np.array(y, dtype=float), len(self.model.system.states)
+        if y.shape != (n,):
+            raise ValueError(f"y must have shape ({n},), got {y.shape}")
+        if self.model.nx == n:
+            return y
         if previous_input is not None and self._kept:
             acted = np.zeros(self.model.system.nd) if d is None else d
             self._inputs = np.vstack([self._inputs, previous_input])[-self._kept :]

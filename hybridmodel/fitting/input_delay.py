@@ -8,18 +8,23 @@ wrong parameters (lags above all).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import scipy.optimize
+import torch
+
 from hybridmodel.batches import batch
 from hybridmodel.data import Dataset
-from hybridmodel.fitting.gradient import fit
-from hybridmodel.fitting.identify import identify
-from hybridmodel.fitting.loss import output_scale, validation_error
+from hybridmodel.fitting.gradient import _Starts as Starts
+from hybridmodel.fitting.identify import FARTHEST, identify
+from hybridmodel.fitting.loss import misfit, output_scale, validation_error
 from hybridmodel.fitting.noise import one_step_noise
-from hybridmodel.fitting.result import Progress
+from hybridmodel.fitting.result import Progress, settled
 from hybridmodel.model import HybridModel
 from physics import InputDelay, System
 
@@ -61,7 +66,6 @@ def identify_delay(
     horizon: int = 20,
     stride: int = 1,
     starts: int = 1,
-    epochs: int = 40,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> DelayResult:
@@ -72,9 +76,9 @@ def identify_delay(
     steps     candidates n; `hybridmodel.data.estimate_delay` between what was commanded and what
               moved gives a range
     initial   "measured": parameters by `identify`, windows start from measured or logged states;
-              "estimated": by `fit`, windows start from states that fit their samples best, for
-              systems that do not measure all of it (an InputLag)
-    starts    of `identify`;  epochs   of `fit`
+              "estimated": windows start from the states that fit their own samples best at each
+              value of the parameters, for systems that do not measure all of it (an InputLag)
+    starts    of `identify`
     horizon, stride   of the windows. All candidates are compared on the same ones
 
     Raises ValueError naming the argument.
@@ -84,6 +88,8 @@ def identify_delay(
         raise ValueError(f"steps must be whole numbers of at least 0, got {steps}")
     if initial not in ("measured", "estimated"):
         raise ValueError(f"initial must be 'measured' or 'estimated', got {initial!r}")
+    if initial == "estimated" and not fit_parameters:
+        raise ValueError("initial: 'estimated' needs fit_parameters; fill in x by `with_states`")
     if system.memory:
         raise ValueError(
             f"system: {type(system).__name__} has memory of its own; give the system inside it"
@@ -95,18 +101,8 @@ def identify_delay(
         model = HybridModel(delayed, dt=None if system.dt else given, fit_parameters=fit_parameters)
         # windows begin after n steps of history: so they begin at the same sample for every n
         parts = [_from(data, steps[-1] - n) for data in (train, validation)]
-        if initial == "estimated" and fit_parameters:
-            found = fit(
-                model,
-                *parts,
-                horizons=(horizon,),
-                epochs=epochs,
-                stride=stride,
-                initial="estimated",
-                seed=seed,
-                progress=progress,
-            )
-            models[n], errors[n] = found.model, found.validation
+        if initial == "estimated":
+            models[n], errors[n] = _with_starts(model, *parts, horizon=horizon, stride=stride)
         elif fit_parameters:
             found = identify(
                 model,
@@ -119,8 +115,7 @@ def identify_delay(
             )
             models[n], errors[n] = found.model, found.validation
         else:
-            start = "guessed" if initial == "estimated" else "measured"
-            windows = batch(model, parts[1], horizon, stride=stride, start=start)
+            windows = batch(model, parts[1], horizon, stride=stride)
             models[n] = model
             errors[n] = validation_error(model, windows, output_scale(model, parts[0]))
             model.noise.copy_(one_step_noise(model, parts[1]))
@@ -135,6 +130,40 @@ def identify_delay(
             for n, m in models.items()
         },
     )
+
+
+def _with_starts(
+    model: HybridModel, train: Dataset, validation: Dataset, *, horizon: int, stride: int
+) -> tuple[HybridModel, float]:
+    """The model at the parameters that fit best, each window from its best start, and its error.
+
+    Variable projection: Levenberg–Marquardt on ϑ alone, the starts solved for at each ϑ.
+    """
+    model, scale = copy.deepcopy(model), output_scale(model, train)
+    estimate = Starts(model, train, scale, None)
+    windows, held_out = (
+        batch(model, data, horizon, stride=stride, start="guessed") for data in (train, validation)
+    )
+
+    def misfits(theta: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            model.theta.copy_(torch.as_tensor(theta))
+            error = misfit(model, estimate(model, windows), scale)
+        return torch.nan_to_num(error, nan=1e6).clamp(-1e6, 1e6).flatten().numpy()
+
+    found = scipy.optimize.least_squares(
+        misfits,
+        model.theta.detach().numpy().copy(),
+        bounds=(-FARTHEST, FARTHEST),
+        diff_step=1e-4,
+        x_scale="jac",
+        max_nfev=20,
+        xtol=1e-5,
+    )
+    misfits(found.x)
+    error = validation_error(model, estimate(model, held_out), scale)
+    model.noise.copy_(one_step_noise(model, validation))
+    return settled(model), error
 
 
 def _from(data: Dataset, first: int) -> Dataset:

@@ -150,7 +150,7 @@ def project(
     right = torch.cat([(wanted / size).flatten(), J.new_zeros(len(w))])
     ridge = (_RIDGE * J.square().sum() / max(1, len(w))) ** 0.5
     rows = torch.cat([J, ridge * torch.eye(len(w)).to(J)])
-    weights.write(fitted, w + torch.linalg.lstsq(rows, right[:, None]).solution[:, 0])
+    weights.write(fitted, w + (torch.linalg.pinv(rows) @ right))
     with torch.no_grad():
         n = len(model.system.states)
 

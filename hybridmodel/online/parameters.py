@@ -1,7 +1,7 @@
 """Physical parameters as a random walk, followed by an extended Kalman filter on ϑ.
 
-    ϑ⁺ = ϑ + ω,  ω ~ N(0, q² dt 1)        e = x⁺ ⊟ F(x, u, p(ϑ)),  J = ∂F/∂ϑ,  e = J Δϑ + N(0, R)
-    P⁻ = P + q² dt 1,  P = (P⁻¹ + w JᵀR⁻¹J)⁻¹,  ϑ ← ϑ + clip(w P JᵀR⁻¹ e, ± most dt)
+    ϑ⁺ = ϑ + ω,  ω ~ N(0, q² dt)        e = x⁺ ⊟ F(x, u, p(ϑ)),  J = ∂F/∂ϑ,  e = J Δϑ + N(0, R)
+    P⁻ = P + q² dt,  P = (P⁻¹ + w JᵀR⁻¹J)⁻¹,  ϑ ← ϑ + clip(w P JᵀR⁻¹ e, ± most dt)
 
 w = min(1, gate/‖e‖_S), S = J P⁻ Jᵀ + R: an innovation beyond the gate counts less (Ljung 1999,
 section 11.6: random walk and robust norms).
@@ -16,9 +16,10 @@ import casadi as ca
 import numpy as np
 import torch
 
-from hybridmodel.estimators.linearization import Deviations, process_deviations
+from hybridmodel.estimators.linearization import Deviations, deviations, process_deviations
 from hybridmodel.model import HybridModel
 from hybridmodel.online.learner import believed, checked_gate
+from physics import Signal
 from physics.binding import scalar_form
 
 
@@ -28,8 +29,9 @@ class ParameterFilter:
     parameters   their names, among `model.fit_parameters`
     noise        standard deviation of what one step leaves in each state beyond p (tangent rows);
                  None: the square roots of `model.noise`
-    walk         q [1/√s], how fast each ϑ wanders: of a positive parameter the relative change
-    deviation    of ϑ from where it stands at first
+    walk         how far each wanders in a second: of a positive parameter the relative change, of
+                 others in its unit; one number, one for each or by name. q follows from it
+    deviation    likewise how far each may be from where it stands at first
     most         largest change of ϑ [1/s]
     gate         innovations longer than this count less [deviations of one row]
     farthest     largest distance of ϑ from where it stood at first
@@ -43,8 +45,8 @@ class ParameterFilter:
         parameters: Sequence[str],
         *,
         noise: Deviations | None = None,
-        walk: float = 1.0,
-        deviation: float = 0.3,
+        walk: Deviations = 1.0,
+        deviation: Deviations = 0.3,
         most: float = 20.0,
         gate: float = 5.0,
         farthest: float = 5.0,
@@ -59,22 +61,25 @@ class ParameterFilter:
                 )
         if len(set(parameters)) < len(parameters):
             raise ValueError(f"parameters are named twice in {tuple(parameters)}")
-        numbers = {"walk": walk, "deviation": deviation, "most": most, "farthest": farthest}
+        numbers = {"most": most, "farthest": farthest}
         for what, value in numbers.items():
             if not 0 < value < math.inf:
                 raise ValueError(f"{what} must be positive, got {value}")
         self.model, self.parameters = model, tuple(parameters)
         self.rows = [model.fit_parameters.index(name) for name in parameters]
         self.weights = 1 / process_deviations(model, noise) ** 2  # R⁻¹
-        self.drift, self.most, self.gate = walk**2 * model.dt, most * model.dt, checked_gate(gate)
-        self.deviation, self.farthest = deviation, farthest
+        named = [Signal(name) for name in parameters]
+        units = _units(model, self.parameters)
+        self.drift = np.diag((deviations("walk", walk, named) / units) ** 2 * model.dt)
+        self.deviation = deviations("deviation", deviation, named) / units
+        self.most, self.gate, self.farthest = most * model.dt, checked_gate(gate), farthest
         self.start = model.theta.detach().clone()
         self._function = _sensitivity(model, self.rows)
         self.reset()
 
     def reset(self) -> None:
         self.model.theta.data.copy_(self.start)
-        self.covariance = self.deviation**2 * np.eye(len(self.rows))
+        self.covariance = np.diag(self.deviation**2)
 
     @property
     def values(self) -> dict[str, float]:
@@ -88,7 +93,7 @@ class ParameterFilter:
         w = [model.weights()] if model.residual is not None else []
         error, J = self._function(x, u, theta, d, x_next[: len(model.system.states)], *w)
         e, J = error.full().ravel(), J.full()
-        prior = self.covariance + self.drift * np.eye(len(J.T))
+        prior = self.covariance + self.drift
         scaled = J.T * self.weights
         information, slope = scaled @ J, scaled @ e
         if not (np.isfinite(information).all() and np.isfinite(slope).all()):
@@ -110,6 +115,17 @@ class ParameterFilter:
             for row, value in zip(self.rows, moved.tolist(), strict=True):
                 model.theta[row] = value
         return "innovation gated" if share < 1 else ""
+
+
+def _units(model: HybridModel, names: tuple[str, ...]) -> np.ndarray:
+    """By how much one of ϑ moves each parameter, of a positive one relative to its value."""
+    known = model.system.parameters
+    theta = ca.SX.sym("theta")
+    found = []
+    for parameter in (known[name] for name in names):
+        slope = ca.Function("slope", [theta], [ca.jacobian(parameter.constrain(theta), theta)])
+        found.append(1.0 if parameter.domain == "positive" else float(slope(0)))
+    return np.array(found)
 
 
 def _sensitivity(model: HybridModel, rows: list[int]) -> ca.Function:

@@ -7,7 +7,7 @@ split_noise    which part of the one-step error is the sensors', and which the p
 disagreement, rollout_disagreement, support   what the model knows that it does not know
 """
 
-from hybridmodel.uncertainty.calibration import Calibration, calibration, recalibrate
+from hybridmodel.uncertainty.coverage import Calibration, calibration, recalibrate
 from hybridmodel.uncertainty.disagreement import disagreement, rollout_disagreement, support
 from hybridmodel.uncertainty.noise import Noise, split_noise
 from hybridmodel.uncertainty.prediction import Prediction

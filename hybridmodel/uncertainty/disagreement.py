@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from hybridmodel.model import HybridModel
@@ -10,9 +9,7 @@ from hybridmodel.uncertainty.linearised import spread_of
 from residuals import Probabilistic, Supported
 
 
-def disagreement(
-    model: HybridModel, x: Tensor, u: Tensor, d: Tensor | None = None
-) -> Tensor:
+def disagreement(model: HybridModel, x: Tensor, u: Tensor, d: Tensor | None = None) -> Tensor:
     """√ mean_i (epistemic variance of r_i / s_i²) (…) ≥ 0, s the output scale of the residual.
 
     Taken before a fade: a `Supported` residual has faded to physics outside its data, where all

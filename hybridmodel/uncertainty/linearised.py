@@ -37,6 +37,11 @@ class Path:
         return spread_of(self.model, self.x)
 
 
+def member_count(model: HybridModel) -> int:
+    """E of an ensemble, 1 of any other residual."""
+    return model.residual.count if isinstance(model.residual, Probabilistic) else 1
+
+
 def spread_of(model: HybridModel, x: Tensor) -> Tensor:
     """x_e ⊟ mean (E, …, H+1, tangent rows) of members' rollouts (E, …, H+1, nx)."""
     flow = x[..., : len(model.system.states)]
@@ -46,9 +51,8 @@ def spread_of(model: HybridModel, x: Tensor) -> Tensor:
 def members_path(model: HybridModel, x0: Tensor, u: Tensor, d: Tensor | None) -> Path:
     """The path of each member of an ensemble, of any other residual one path with E = 1."""
     p = model.physical()
-    several = isinstance(model.residual, Probabilistic) and model.residual.count > 1
-    network = model.network("each") if several else model.residual
-    count = model.residual.count if several else 1  # type: ignore[union-attr]
+    count = member_count(model)
+    network = model.network("each") if count > 1 else model.residual
     size = tangent_size(model)
     batch = torch.broadcast_shapes(x0.shape[:-1], u.shape[:-2])
     states = [x0.expand(count, *batch, model.nx)]

@@ -27,6 +27,8 @@ from hybridmodel.uncertainty.linearised import Path, members_path
 from physics import tangent
 
 WINDOWS = 300  # that are linearised; more would say the same
+ITERATIONS = 20
+LEAST = 1e-4  # of the mean square: no window claims to be more exact
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,14 @@ def split_noise(
 ) -> Noise:
     """Q, V and α from the growth of free-run errors over validation logs.
 
-        mean e_k²  =  diag( M_k(V) + V + Σ_j Q_j C_kj + α S_k + E_k ),   k = 1 … H
+        (Q, V, α) = argmin Σ e²/v + ln v,  over windows, k = 1 … H and rows
+        v = diag( M_k(V) + V + Σ_j Q_j C_kj + α S_k + E_k )
 
     M_k(V), C_kj, S_k: covariance after k steps of what comes from the start, from noise of row j,
-    and from σ_r, each linear in its unknown along the linearised rollouts; E_k: the members'
-    disagreement. Non-negative least squares over rows and k, weighted by 1/e⁴, the inverse of
-    what a mean of squares is off by. At most 300 windows, evenly taken.
+    and from σ_r, each linear in its unknown along the window's own linearised rollout; E_k: the
+    members' disagreement. So a window that magnifies errors does not hide one that does not. Errors
+    of one window at several k are taken as independent, which costs precision and no bias. At most
+    300 windows, evenly taken. What is small beside the rest is not told apart: it may come out 0.
 
     Raises ValueError where the system does not measure its states: then give a `Noise`.
     """
@@ -111,39 +115,56 @@ def split_noise(
     rows = len(tangent.signals(system.states))
     with torch.no_grad():
         path = members_path(model, windows.x0(model), windows.u, windows.d)
-        spread = path.apart()
-        error = model.output_difference(windows.y, path.mean())[:, 1:]
-        observed = error.square().mean(0)  # (H, rows)
-        parts = _responses(path, rows)  # (H, rows, 2 rows + 1)
-        rest = observed - spread.square().mean((0, 1))[1:]
-    known = torch.eye(rows, dtype=parts.dtype).expand(horizon, rows, rows)
-    parts[..., :rows] += known  # the sensor that measured y_k
-    usable = torch.isfinite(parts).all(-1) & torch.isfinite(observed) & (observed > 0)
-    weight = (1 / observed)[usable].numpy()
-    matrix = parts[usable].numpy() * weight[:, None]
-    size = np.where((norm := np.linalg.norm(matrix, axis=0)) > 0, norm, 1.0)
-    right = np.maximum(rest[usable].numpy(), 0.0) * weight
-    found = scipy.optimize.nnls(matrix / size, right)[0] / size
-    found = np.where(norm > 0, found, 0.0)
+        error = model.output_difference(windows.y, path.mean())[:, 1:].movedim(1, 0)
+        apart = path.apart().movedim(-2, 0)[1:]
+        known = apart.square().sum(1) / max(apart.shape[1] - 1, 1)  # (H, N, rows)
+        parts = _responses(path, rows)  # (H, N, rows, 2 rows + 1)
+    parts[..., :rows] += torch.eye(rows, dtype=parts.dtype)  # the sensor that measured y_k
+    usable = torch.isfinite(parts).all(-1) & torch.isfinite(error) & torch.isfinite(known)
+    size = error.square().nan_to_num(posinf=0.0).mean((0, 1)).clamp(min=1e-300)  # (rows,)
+    size = size.expand(error.shape)[usable].numpy()
+    found = _most_likely(
+        parts[usable].numpy() / size[:, None],
+        error.square()[usable].numpy() / size,
+        known[usable].numpy() / size,
+    )
     return Noise(tuple(found[rows : 2 * rows]), tuple(found[:rows]), float(found[-1]))
 
 
+def _most_likely(P: np.ndarray, square: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """θ ≥ 0 with the least Σ e²/v + ln v, v = P θ + known, by Fisher scoring.
+
+    Each step is least squares of e² − known on P θ with weights 1/v², at the v before it.
+    """
+    norm = np.linalg.norm(P, axis=0)
+    scale = np.where(norm > 0, norm / np.sqrt(len(P)), 1.0)
+    P = P / scale
+    variance = np.full(len(P), square.mean())
+    theta = np.zeros(P.shape[1])
+    for _ in range(ITERATIONS):
+        weighted = P / variance[:, None]
+        normal = weighted.T @ weighted
+        values, vectors = np.linalg.eigh(normal + 1e-12 * np.trace(normal) * np.eye(len(normal)))
+        root = np.sqrt(values)
+        right = vectors.T @ (weighted.T @ ((square - known) / variance)) / root
+        before, theta = theta, scipy.optimize.nnls(root[:, None] * vectors.T, right)[0]
+        if np.allclose(theta, before, rtol=1e-3, atol=1e-9):
+            break
+        variance = np.maximum(P @ theta + known, LEAST * square.mean())
+    return np.where(norm > 0, theta / scale, 0.0)
+
+
 def _responses(path: Path, rows: int) -> Tensor:
-    """(H, rows, 2 rows + 1): mean variance per unit of each V_j at the start, each Q_j, and α."""
-    steps, size = len(path.slopes), path.slopes[0].shape[-1]
+    """(H, N, rows, 2 rows + 1): variance per unit of each V_j at the start, each Q_j, and α."""
+    size, shape = path.slopes[0].shape[-1], path.slopes[0].shape[:-2]
     unit = torch.eye(size, dtype=path.slopes[0].dtype)[:rows]
-    each = unit[:, :, None] * unit[:, None, :]  # (rows, size, size)
-    shape = path.slopes[0].shape[:-2]
-    each = each.reshape(rows, *(1,) * len(shape), size, size)
+    each = (unit[:, :, None] * unit[:, None, :]).reshape(rows, *(1,) * len(shape), size, size)
     start = each.expand(rows, *shape, size, size)
-    process = torch.zeros_like(start)
-    inner = torch.zeros_like(path.slopes[0])
+    process, inner = torch.zeros_like(start), torch.zeros_like(path.slopes[0])
     found = []
-    for k in range(steps):
-        A = path.slopes[k]
+    for A, added in zip(path.slopes, path.aleatoric, strict=True):
         start, process = A @ start @ A.mT, A @ process @ A.mT + each
-        inner = A @ inner @ A.mT + path.aleatoric[k]
-        columns = torch.cat([start, process, inner[None]])
-        diagonal = columns.diagonal(dim1=-2, dim2=-1)[..., :rows]
-        found.append(diagonal.flatten(1, -2).mean(1).mT)
+        inner = A @ inner @ A.mT + added
+        columns = torch.cat([start, process, inner[None]]).diagonal(dim1=-2, dim2=-1)
+        found.append(columns[..., :rows].mean(1).movedim(0, -1))  # over members
     return torch.stack(found)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hybridmodel.model import HybridModel
+from hybridmodel.uncertainty.linearised import member_count
 from hybridmodel.uncertainty.manifold import mean_of, mean_output, moved, tangent_size
 from hybridmodel.uncertainty.moments import moments
 from hybridmodel.uncertainty.noise import Noise
@@ -15,7 +16,6 @@ from hybridmodel.uncertainty.prediction import Prediction
 from hybridmodel.uncertainty.recalibration import Recalibration
 from hybridmodel.uncertainty.sampling import Draws, Particles, paths
 from physics import tangent
-from residuals import Probabilistic
 
 Method = Literal["ts1", "tsinf", "moments"]
 METHODS: tuple[Method, ...] = ("ts1", "tsinf", "moments")
@@ -63,12 +63,9 @@ def propagate(
         for v in (parts.process, parts.measurement)
     )
     start = _start(model, initial_covariance, measurement)
-    several = isinstance(model.residual, Probabilistic) and model.residual.count > 1
-    members = model.residual.count if several else 1  # type: ignore[union-attr]
+    members = member_count(model)
     if method == "moments":
-        path, each = moments(
-            model, x0, u, d, start=start, process=process, share=parts.residual
-        )
+        path, each = moments(model, x0, u, d, start=start, process=process, share=parts.residual)
         found = _of_moments(model, path.x, each, u, d, measurement if measured else None)
     else:
         drawn = paths(
@@ -88,7 +85,7 @@ def propagate(
             process=process,
             measurement=measurement if measured else None,
         )
-        found = _of_samples(model, drawn, measured, persistent=method == "tsinf" and several)
+        found = _of_samples(model, drawn, measured, persistent=method == "tsinf" and members > 1)
     if calibration is None:
         return found
     factor = calibration.factor(u.shape[-2]).to(found.covariance)
@@ -146,9 +143,7 @@ def _of_samples(model: HybridModel, drawn: Tensor, measured: bool, persistent: b
     if persistent:
         per = drawn.shape[1]
         centres = apart.mean(1)
-        aleatoric = (
-            (apart - centres[:, None]).square().sum((0, 1)) / (count * max(per - 1, 1))
-        )
+        aleatoric = (apart - centres[:, None]).square().sum((0, 1)) / (count * max(per - 1, 1))
         # a member's centre is off by its own particles' noise, which is no disagreement
         between = centres.square().sum(0) / max(count - 1, 1)
         epistemic = (between - aleatoric / per).clamp(min=0)

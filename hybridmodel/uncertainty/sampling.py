@@ -121,7 +121,7 @@ def paths(
     for k in range(steps):
         if particles.switching and count > 1:
             order = draws.order(count * per)
-            x = x.flatten(0, 1)[order].reshape(shape + (model.nx,))
+            x = x.flatten(0, 1)[order].reshape((*shape, model.nx))
         uk, dk = _inputs(x, u, d, k, steps)
         x = model.step_with(network, model.scheme, x, uk, p, dk)
         if bool((process > 0).any()):

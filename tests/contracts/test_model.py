@@ -132,9 +132,9 @@ def test_a_free_step_agrees_or_is_refused_by_name(case) -> None:
 
 def test_the_ode_is_where_a_vanishing_step_points(case) -> None:
     model = case.trained
-    discrete = case.placement_name == "next_state" and model.residual is not None
-    discrete = discrete or case.system.dt is not None
-    if discrete or case.system.memory or (model.hold and model.residual is not None):
+    discrete = model.scheme.enters == "next state" or case.system.dt is not None
+    remembers = case.nx > len(case.system.states)
+    if discrete or remembers or (model.hold and model.residual is not None):
         return  # the test above: refused by name
     free = model.step_function(dt="symbolic")
     arguments = [ca.MX.sym(free.name_in(i), free.size1_in(i)) for i in range(free.n_in())]

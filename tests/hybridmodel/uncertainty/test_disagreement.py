@@ -40,7 +40,8 @@ def at(rate: float) -> torch.Tensor:
 
 def test_it_rises_where_the_correction_has_faded(model) -> None:
     inside, outside = disagreement(model, at(0.3), U), disagreement(model, at(20.0), U)
-    assert support(model, at(0.3), U) == 1 and support(model, at(20.0), U) == 0
+    assert support(model, at(0.3), U) == 1
+    assert support(model, at(20.0), U) == 0
     assert outside >= 1 > inside > 0
     z = model.residual_features(at(20.0), U)
     assert not model.residual(z).any()  # faded to the physics, and still in doubt
@@ -59,14 +60,17 @@ def test_it_has_no_unit(model) -> None:
     after = disagreement(model, x, U)
     for scale in scales:
         scale.div_(10)
-    assert before.shape == (5,) and torch.allclose(before, after)
+    assert before.shape == (5,)
+    assert torch.allclose(before, after)
 
 
 def test_members_part_along_a_rollout(model) -> None:
     u = torch.zeros(3, 10, 1, dtype=torch.float64)
     x0 = at(0.3).expand(3, 2)
     found = rollout_disagreement(model, x0, u).detach()
-    assert found.shape == (3, 11) and not found[:, 0].any() and (found[:, 1:] > 0).all()
+    assert found.shape == (3, 11)
+    assert not found[:, 0].any()
+    assert (found[:, 1:] > 0).all()
     apart = model.rollout(x0, u, member="each").detach().numpy()
     wanted = np.sqrt(np.mean(apart.var(axis=0, ddof=1) / 1e-4, axis=-1))
     assert np.allclose(found, wanted)

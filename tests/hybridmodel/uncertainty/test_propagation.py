@@ -66,7 +66,9 @@ def test_a_linear_system_with_noise_in_each_step_has_the_covariance_of_theory(me
     close(found.covariance, exact(START, torch.diag(R)), method)
     mean = model.rollout(X0, INPUT).detach()
     sigma = found.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
-    assert ((found.mean - mean).abs() <= (1e-9 if method == "moments" else 0.06) * sigma + 1e-12).all()
+    assert (
+        (found.mean - mean).abs() <= (1e-9 if method == "moments" else 0.06) * sigma + 1e-12
+    ).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -79,9 +81,7 @@ def test_noise_of_the_residual_is_drawn_once_a_step(method) -> None:
 
 def test_particles_that_keep_their_member_spread_faster_than_those_that_change() -> None:
     model = offsets(-1.0, 1.0)
-    still = {
-        m: propagate(model, X0, INPUT, method=m, particles=2000, noise=False) for m in METHODS
-    }
+    still = {m: propagate(model, X0, INPUT, method=m, particles=2000, noise=False) for m in METHODS}
     k = torch.arange(STEPS + 1, dtype=torch.float64)
     variance = {m: p.covariance[:, 1, 1].detach() for m, p in still.items()}
     # of two members at ±1: a constant error grows with k², one that is new each step with k;
@@ -96,7 +96,8 @@ def test_total_variance_is_within_members_plus_between_them(method) -> None:
     model = offsets(-0.5, 0.1, 0.4, sigma=0.3)
     found = propagate(model, X0, INPUT, method=method, particles=3000, noise=Noise((0, 0), (0, 0)))
     total = found.covariance.diagonal(dim1=-2, dim2=-1)
-    assert found.aleatoric is not None and found.epistemic is not None
+    assert found.aleatoric is not None
+    assert found.epistemic is not None
     # the means of E members are off by a factor (E − 1)/E in the variance of all particles
     share = 1.0 if method == "moments" else 2 / 3
     assert torch.allclose(total, found.aleatoric + share * found.epistemic, rtol=2e-2, atol=1e-9)
@@ -131,13 +132,15 @@ def test_rotations_keep_their_length_and_have_three_rows() -> None:
     u = torch.tensor(system.hover, dtype=torch.float64).expand(2, 5, 4)
     drawn = propagate(model, x0, u, method="tsinf", particles=1500)
     linear = propagate(model, x0, u, method="moments")
-    assert drawn.samples is not None and drawn.samples.shape == (1500, 2, 6, 13)
+    assert drawn.samples is not None
+    assert drawn.samples.shape == (1500, 2, 6, 13)
     q = drawn.samples[..., 3:7] if system.states[3].quaternion else drawn.samples[..., 6:10]
     assert torch.allclose(q.norm(dim=-1), torch.ones(()).double(), atol=1e-9)
     assert drawn.covariance.shape == (2, 6, 12, 12)
     assert torch.allclose(drawn.std[:, 1:], linear.std[:, 1:], rtol=0.1)
     low, high = drawn.quantiles(0.9)
-    assert low.shape == (2, 6, 12) and (low <= high).all()
+    assert low.shape == (2, 6, 12)
+    assert (low <= high).all()
 
 
 def test_measured_outputs_hold_the_noise_of_the_sensors() -> None:
@@ -171,9 +174,11 @@ def test_the_same_seed_draws_the_same() -> None:
     model = offsets(0.1, -0.1)
     model.noise.copy_(R)
     first, second, other = (
-        propagate(model, X0, INPUT, method="ts1", particles=20, seed=seed).mean for seed in (3, 3, 4)
+        propagate(model, X0, INPUT, method="ts1", particles=20, seed=seed).mean
+        for seed in (3, 3, 4)
     )
-    assert torch.equal(first, second) and not torch.equal(first, other)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize(

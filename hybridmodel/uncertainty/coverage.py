@@ -200,9 +200,7 @@ def _smooth(values: Tensor) -> Tensor:
     k = torch.arange(len(values), dtype=values.dtype)
     far = k[:, None] - k
     weight = torch.exp(-0.5 * (far / SMOOTHING).square())
-    s0, s1, s2 = (
-        (weight * far**power).sum(-1, keepdim=True) for power in (0, 1, 2)
-    )
+    s0, s1, s2 = ((weight * far**power).sum(-1, keepdim=True) for power in (0, 1, 2))
     local = weight * (s2 - s1 * far) / (s0 * s2 - s1**2).clamp(min=1e-12)
     return local @ values if len(values) > 2 else values
 

@@ -1,0 +1,246 @@
+"""Free runs over logged windows and their slopes, and the least squares that rest on them.
+
+    x_{k+1} = F(x_k, u_k, p, d_k, r_k),   r_k = r(z(x_k, u_k, d_k); w) held over the step
+    S_{k+1} = (F_x + F_r r_z z_x) S_k + (F_p p_ϑ, F_r r_w),   S = ∂x/∂(ϑ, w)
+    min over ϑ, w of  Σ c e²/Σ c + ‖D (ϑ, w)‖²,   e = (ŷ − y)/s
+
+Levenberg–Marquardt (Marquardt 1963) with exact slopes: physics by CasADi, the network by hand.
+Training a few hundred weights over long runs takes tens of steps instead of thousands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import casadi as ca
+import numpy as np
+import torch
+
+from benchmarks.hardware.families import Form
+from hybridmodel import Dataset, HybridModel
+from hybridmodel.batches import batch
+from hybridmodel.equations import step
+from physics.system import System
+
+FARTHEST = 30.0  # |ϑ|, beyond which a bounded parameter is its bound
+LARGEST = 1e3  # |e| counted at most: a run that leaves the numbers is wrong, not infinitely so
+
+
+@dataclass(frozen=True)
+class Runs:
+    """N windows: x0 (N, nx), u (N, H, nu), d (N, H, nd), y (N, H, ny); c (N, H) weighs samples."""
+
+    x0: np.ndarray
+    u: np.ndarray
+    d: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+
+    def weighed(self, weight: np.ndarray) -> Runs:
+        """The same with other weights, without windows and last samples that have none."""
+        rows = weight.any(1)
+        last = int(np.flatnonzero(weight.any(0)).max()) + 1
+        return Runs(
+            self.x0[rows],
+            self.u[rows, :last],
+            self.d[rows, :last],
+            self.y[rows, :last],
+            weight[rows, :last],
+        )
+
+
+def runs(model: HybridModel, logs: Dataset, horizon: int, stride: int) -> tuple[Runs, np.ndarray]:
+    """All windows, and (N,) the log that each is from."""
+    windows = batch(model, logs, horizon, stride=stride)
+    with torch.no_grad():
+        x0 = windows.x0(model).numpy()
+    u, d, y = (v.numpy() for v in (windows.u, windows.d, windows.y[:, 1:]))
+    return Runs(x0, u, d, y, np.ones(u.shape[:2])), windows.log.numpy()
+
+
+class FreeRuns:
+    """The misfit of one model: its physics, a place for a residual, and the form of that."""
+
+    def __init__(self, model: HybridModel, scale: np.ndarray, form: Form | None) -> None:
+        self.model, self.form, self.scale = model, form, scale
+        equations, system = model.equations, model.system
+        self.count = len(model.fit_parameters)
+        x, u, d = (ca.SX.sym(n, k) for n, k in (("x", model.nx), ("u", system.nu), ("d", system.nd)))
+        p = ca.SX.sym("p", self.count)
+        r = ca.SX.sym("r", form.nr if form else 0)
+        velocity = ca.DM(model.velocity.numpy())
+        network = (lambda z: r) if form else None
+        after = step(
+            equations, network, model.scheme, x, u, p, d, dt=model.dt, velocity=velocity
+        )
+        moved = ca.vertcat(x, r, p)
+        slope = ca.densify(ca.jacobian(after, moved))
+        self._step = ca.Function("step", [x, u, p, d, r], [ca.densify(after)])
+        self._slope = ca.Function("slope", [x, u, p, d, r], [ca.densify(after), slope])
+        z = ca.densify(equations.features(x, equations.applied(x, u, p), d)) if form else x[:0]
+        self._see = ca.Function("see", [x, u, p, d], [z, ca.densify(ca.jacobian(z, x))])
+        y = equations.output(x, u, p, d)
+        of = ca.vertcat(x, p)
+        self._output = ca.Function("y", [x, u, p, d], [ca.densify(y)])
+        self._output_slope = ca.Function(
+            "y", [x, u, p, d], [ca.densify(y), ca.densify(ca.jacobian(y, of))]
+        )
+        self._identity = system.outputs == system.states
+        theta = ca.SX.sym("theta", self.count)
+        value = equations.constrain(theta)
+        self._constrain = ca.Function("p", [theta], [value, ca.jacobian(value, theta)])
+        self._maps: dict[tuple[str, int], ca.Function] = {}
+
+    def physical(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """p (np,) and ∂p/∂ϑ (np, np) of t = (ϑ, w)."""
+        p, slope = self._constrain(t[: self.count])
+        return np.asarray(p)[:, 0], np.asarray(slope)
+
+    def _call(self, function: ca.Function, rows: int, *columns: np.ndarray) -> list[np.ndarray]:
+        """Each output (N, m, n) of a function mapped over N rows of its arguments."""
+        key = (function.name() + str(function.n_out()), rows)
+        if key not in self._maps:
+            self._maps[key] = function.map(rows)
+        found = self._maps[key].call([ca.DM(c) for c in columns])
+        results = []
+        for i, value in enumerate(found):
+            m, n = function.size_out(i)
+            results.append(np.asarray(value).reshape(m, rows, n).swapaxes(0, 1))
+        return results
+
+    def errors(self, data: Runs, t: np.ndarray) -> np.ndarray:
+        """e (N, H, ny)."""
+        p, _ = self.physical(t)
+        w, n = t[self.count :], len(data.x0)
+        P, x = np.repeat(p[:, None], n, 1), data.x0.T
+        found = np.empty((n, *data.y.shape[1:]))
+        for k in range(data.u.shape[1]):
+            u, d = data.u[:, k].T, data.d[:, k].T
+            r = np.zeros((0, n))
+            if self.form:
+                z = self._call(self._see, n, x, u, P, d)[0][..., 0]
+                r = self.form.value(w, z).T
+            x = np.clip(np.nan_to_num(self._call(self._step, n, x, u, P, d, r)[0][..., 0].T), -1e6, 1e6)
+            found[:, k] = (
+                x[: found.shape[2]].T
+                if self._identity
+                else self._call(self._output, n, x, u, P, d)[0][..., 0]
+            )
+        return np.clip((found - data.y) / self.scale, -LARGEST, LARGEST)
+
+    def error(self, data: Runs, t: np.ndarray) -> float:
+        """Σ c e²/Σ c, per output."""
+        e = self.errors(data, t)
+        c = data.weight[..., None]
+        return float((c * e * e).sum() / (c.sum() * e.shape[-1]))
+
+    def normal(self, data: Runs, t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """The error, its half gradient g (nt,), and Gauss and Newton's half curvature (nt, nt)."""
+        p, dp = self.physical(t)
+        w, n, nt, nx = t[self.count :], len(data.x0), len(t), self.model.nx
+        nr = self.form.nr if self.form else 0
+        P, x = np.repeat(p[:, None], n, 1), data.x0.T
+        S = np.zeros((n, nx, nt))
+        A, g, total = np.zeros((nt, nt)), np.zeros(nt), 0.0
+        for k in range(data.u.shape[1]):
+            u, d = data.u[:, k].T, data.d[:, k].T
+            if self.form:
+                z, zx = self._call(self._see, n, x, u, P, d)
+                r, rz, rw = self.form.slopes(w, z[..., 0])
+                after, slope = self._call(self._slope, n, x, u, P, d, r.T)
+                Fx, Fr = slope[..., :nx], slope[..., nx : nx + nr]
+                S = (Fx + Fr @ (rz @ zx)) @ S
+                S[..., self.count :] += Fr @ rw
+            else:
+                after, slope = self._call(self._slope, n, x, u, P, d, np.zeros((0, n)))
+                S = slope[..., :nx] @ S
+            S[..., : self.count] += slope[..., nx + nr :] @ dp
+            S = np.clip(np.nan_to_num(S), -1e8, 1e8)
+            x = np.clip(np.nan_to_num(after[..., 0].T), -1e6, 1e6)
+            if self._identity:
+                ny = data.y.shape[2]
+                y, J = x[:ny].T, S[:, :ny]
+            else:
+                y, of = self._call(self._output_slope, n, x, u, P, d)
+                y, J = y[..., 0], of[..., :nx] @ S
+                J[..., : self.count] += of[..., nx:] @ dp
+            e = (y - data.y[:, k]) / self.scale
+            c = np.sqrt(data.weight[:, k])[:, None] * (np.abs(e) < LARGEST)
+            J = (J / self.scale[:, None] * c[..., None]).reshape(-1, nt)
+            e = (np.clip(e, -LARGEST, LARGEST) * np.sqrt(data.weight[:, k])[:, None]).ravel()
+            A += J.T @ J
+            g += J.T @ e
+            total += float(e @ e)
+        size = data.weight.sum() * data.y.shape[2]
+        return total / size, g / size, A / size
+
+
+@dataclass(frozen=True)
+class Found:
+    """t = (ϑ, w), the training error there, and the least left-out error on the way to it."""
+
+    t: np.ndarray
+    train: float
+    left_out: float
+
+
+def solve(
+    problem: FreeRuns,
+    data: Runs,
+    t: np.ndarray,
+    prior: np.ndarray,
+    *,
+    left_out: Runs | None = None,
+    free: np.ndarray | None = None,
+    iterations: int = 15,
+    tolerance: float = 1e-4,
+    patience: int = 3,
+    tell: Callable[[str], None] | None = None,
+) -> Found:
+    """Descend from t; with `left_out` return the best point for it, else the last.
+
+    prior (nt,) is D², which pulls to the t that is given; free (nt,) which numbers may move.
+    """
+    first, free = t.copy(), np.ones(len(t), bool) if free is None else free
+    error, g, A = problem.normal(data, t)
+    cost, mu = error, 1e-3
+    best = (problem.error(left_out, t) if left_out else error, t.copy(), error)
+    since = 0
+    for _ in range(iterations):
+        half = (g + prior * (t - first))[free]
+        H = (A + np.diag(prior))[np.ix_(free, free)]
+        for _ in range(7):
+            damped = H + mu * np.diag(np.maximum(np.diag(H), 1e-10))
+            trial = t.copy()
+            trial[free] -= np.linalg.solve(damped, half)
+            trial[: problem.count] = np.clip(trial[: problem.count], -FARTHEST, FARTHEST)
+            fresh = problem.error(data, trial)
+            total = fresh + float(prior @ (trial - first) ** 2)
+            if total < cost:
+                break
+            mu *= 6
+        else:
+            break
+        gain, t, cost, mu = 1 - total / cost, trial, total, max(mu / 6, 1e-7)
+        if left_out is not None:
+            missed = problem.error(left_out, t)
+            since = 0 if missed < best[0] else since + 1
+            if missed < best[0]:
+                best = (missed, t.copy(), fresh)
+            if since >= patience:
+                break
+        else:
+            best = (fresh, t.copy(), fresh)
+        if tell:
+            tell(f"    {fresh:.5g} {best[0]:.5g} mu {mu:.0e}")
+        if gain < tolerance:
+            break
+        _, g, A = problem.normal(data, t)
+    return Found(best[1], best[2], best[0])
+
+
+def settled(model: HybridModel, problem: FreeRuns, t: np.ndarray) -> System:
+    """The system with the parameters of t."""
+    p, _ = problem.physical(t)
+    return model.system.with_parameters(**dict(zip(model.fit_parameters, p.tolist(), strict=True)))

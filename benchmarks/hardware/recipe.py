@@ -1,0 +1,351 @@
+"""The one recipe from measured logs to a hybrid, the same for every set.
+
+1. Identification: the declared parameters by output error over the protocol's horizon, best of
+   the set's starts by the error on all fitting logs.
+2. Candidates: each form of `CANDIDATES` is fitted with the parameters on all folds but one and
+   stopped by that one; a fold is some of the logs, or a block where there are few.
+3. The form with the least mean left-out error is taken, and none unless that error is `GAIN`
+   below that of the parameters alone, fitted to the same folds.
+4. The residual is the mean over the folds, which shrinks what does not repeat, and fades to zero
+   where there were no data; the parameters are then identified again with it held.
+
+Held-out logs are seen by `MeasuredSet.score` alone, at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from benchmarks.hardware.families import Form, Perceptron, Polynomial, Scales
+from benchmarks.hardware.free_runs import Found, FreeRuns, Runs, runs, settled, solve
+from benchmarks.hardware.measured import MeasuredSet
+from hybridmodel import Dataset, HybridModel, Trajectory, placement
+from hybridmodel.batches import batch
+from hybridmodel.placement import Placement
+from physics import System
+from residuals import Residual, Supported
+
+FOLDS = 4
+GAIN = 0.02
+SAMPLES = 16_000  # samples that free runs are fitted to
+PARAMETER_PRIOR, SPREAD = 1e-6, 0.3  # on ϑ; deviation of random starts
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A form of the residual, and the prior on its weights relative to the identified error."""
+
+    name: str
+    form: Callable[[Scales], Form]
+    prior: float
+
+
+CANDIDATES = (
+    Candidate("signed polynomial", Polynomial, 1e-2),
+    Candidate("perceptron, 8 smooth", lambda s: Perceptron(s, 8, 2.0), 1e-3),
+    Candidate("perceptron, 16 fine", lambda s: Perceptron(s, 16, 30.0), 1e-3),
+)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the recipe gives: both models, the candidate's name, and left-out errors by name."""
+
+    identified: HybridModel
+    hybrid: HybridModel
+    chosen: str
+    left_out: dict[str, float]
+    seconds: float
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def bare_model(measured: MeasuredSet, system: System) -> HybridModel:
+    """The physics alone."""
+    return HybridModel(
+        system,
+        dt=measured.train.dt,
+        substeps=measured.substeps,
+        fit_parameters=measured.fit_parameters,
+    )
+
+
+def with_residual(measured: MeasuredSet, system: System, residual: Residual) -> HybridModel:
+    """The physics with a residual where the set is uncertain."""
+    return HybridModel(
+        system,
+        residual,
+        dt=measured.train.dt,
+        substeps=measured.substeps,
+        fit_parameters=measured.fit_parameters,
+        placement=corrected(measured),
+        features=seen(measured),
+        hold=True,
+    )
+
+
+def corrected(measured: MeasuredSet) -> Placement:
+    """Where the residual acts."""
+    if measured.corrected is not None:
+        return measured.corrected
+    return placement.force if measured.system.takes_force else placement.derivative
+
+
+def seen(measured: MeasuredSet) -> tuple[str, ...]:
+    """What the residual sees: of a mechanical system all but its coordinates, which are physics."""
+    if measured.features is not None:
+        return measured.features
+    system = measured.system
+    moving = {s.rate_of for s in system.states}
+    states = [s.name for s in system.states if (s.quaternion or s.name) not in moving]
+    return (*states, *(s.name for s in (*system.memory, *system.inputs, *system.exogenous)))
+
+
+def pieces(measured: MeasuredSet) -> Dataset:
+    """The fitting logs; fewer than three are cut into `FOLDS` blocks."""
+    logs = (*measured.train, *measured.validation)
+    if measured.whole or len(logs) >= 3:
+        return Dataset(logs)
+    total = sum(log.steps for log in logs)
+    cut: list[Trajectory] = []
+    for log in logs:
+        parts = max(1, round(FOLDS * log.steps / total))
+        edges = np.linspace(0, log.steps, parts + 1).round().astype(int)
+        cut += [log[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return Dataset(cut)
+
+
+def folds(measured: MeasuredSet, logs: Dataset, found: Runs, log: np.ndarray) -> list[np.ndarray]:
+    """Weights (N, H) of each left-out part: by a context that differs, by log, or by block."""
+    shape = found.weight.shape
+    if len(logs) == 1:
+        block = np.arange(shape[1]) * FOLDS // shape[1]
+        return [np.broadcast_to(block == k, shape).astype(float) for k in range(FOLDS)]
+    label = np.arange(len(logs)) % min(FOLDS, len(logs))
+    for name in logs[0].context:
+        values = sorted({one.context[name] for one in logs})
+        if 1 < len(values) < len(logs):
+            label = np.array([values.index(one.context[name]) for one in logs]) % FOLDS
+            break
+    return [
+        np.broadcast_to((label[log] == k)[:, None], shape).astype(float)
+        for k in range(label.max() + 1)
+    ]
+
+
+def prepared(measured: MeasuredSet, model: HybridModel) -> tuple[Dataset, Runs, np.ndarray]:
+    """Logs, windows of the protocol's horizon, and the log that each is from."""
+    logs = pieces(measured)
+    past = model.memory_steps
+    horizon = min(measured.horizon, min(log.steps for log in logs) - past)
+    if measured.whole:
+        horizon = min(log.steps for log in logs) - past
+    usable = sum(log.steps - past - horizon + 1 for log in logs)
+    stride = max(1, round(usable * horizon / SAMPLES))
+    if measured.whole:
+        stride = max(log.steps for log in logs)
+    return logs, *runs(model, logs, horizon, stride)
+
+
+def scale_of(found: Runs) -> np.ndarray:
+    """s (ny,), root mean square of how far outputs move over a window."""
+    moved = found.y[:, -1] - found.y[:, 0]
+    if len(moved) < 8:
+        moved = (found.y - found.y.mean((0, 1))).reshape(-1, found.y.shape[2])
+    size = np.sqrt(np.mean(moved**2, 0))
+    return np.where(size > 1e-9, size, 1.0)
+
+
+def identify(measured: MeasuredSet, *, seed: int = 0, tell: Tell = _silent) -> HybridModel:
+    """The declared parameters alone, best of the set's starts on all fitting logs."""
+    model = bare_model(measured, measured.system)
+    _, found, _ = prepared(measured, model)
+    problem = FreeRuns(model, scale_of(found), None)
+    g = np.random.default_rng(seed)
+    count = len(measured.fit_parameters)
+    best: Found | None = None
+    for start in range(measured.starts):
+        t = SPREAD * g.standard_normal(count) if start else np.zeros(count)
+        one = solve(problem, found, t, np.full(count, PARAMETER_PRIOR), iterations=25)
+        tell(f"  start {start}: {one.train**0.5:.5f}")
+        if best is None or one.train < best.train:
+            best = one
+    assert best is not None
+    return bare_model(measured, settled(model, problem, best.t))
+
+
+def again(measured: MeasuredSet, model: HybridModel) -> MeasuredSet:
+    """The same set with the states that this model sees, where a set has hidden ones."""
+    return measured.seen_by(model, measured) if measured.seen_by else measured
+
+
+def scales(measured: MeasuredSet, model: HybridModel, logs: Dataset, found: Runs) -> Scales:
+    """Of the features over the logs; of r so that it could, held constant, explain the error."""
+    probe = with_residual(measured, model.system, Supported(Perceptron.blank()))
+    windows = batch(probe, logs, 1)
+    with torch.no_grad():
+        z = probe.residual_features(windows.x0(probe), windows.u[:, 0], windows.d[:, 0]).numpy()
+    spread = z.std(0)
+    spread = np.where(spread > 1e-9, spread, 1.0)
+    low, high = np.quantile(z, 0.1, 0), np.quantile(z, 0.9, 0)
+    signed = np.flatnonzero((low < -0.1 * spread) & (high > 0.1 * spread))
+    nr = len(probe.placement.signals(model.system))
+    unit = Scales(z.mean(0), spread, np.ones(nr), tuple(signed.tolist()))
+    form = Perceptron(unit, 1, 1.0)
+    problem = FreeRuns(probe, scale_of(found), form)
+    error, _, A = problem.normal(found, np.concatenate([np.zeros(problem.count), form.start(0)]))
+    output = np.sqrt(error / np.maximum(np.diag(A)[-nr:], 1e-12))
+    return Scales(unit.mean, spread, output, unit.signed)
+
+
+def fit(measured: MeasuredSet, *, seed: int = 0, tell: Tell = _silent) -> Fitted:
+    """Identify, compare the candidates by left-out error, and bag the best."""
+    begun = time.perf_counter()
+    identified = identify(measured, seed=seed, tell=tell)
+    if measured.seen_by:
+        for _ in range(2):
+            measured = again(measured, identified)
+            warm = replaced(measured, identified.system, starts=1)
+            identified = identify(warm, seed=seed, tell=tell)
+        measured = again(measured, identified)
+    logs, found, log = prepared(measured, identified)
+    scale, parts = scale_of(found), folds(measured, logs, found, log)
+    alone = FreeRuns(identified, scale, None)
+    count, error = alone.count, alone.error(found, np.zeros(alone.count))
+    flat = np.full(count, PARAMETER_PRIOR)
+    baseline = [
+        _fold(alone, found, part, np.zeros(count), flat, early=False, iterations=6)
+        for part in parts
+    ]
+    left_out = {"none": _mean(baseline)}
+    tell(f"  identified {error**0.5:.5f}, left out {left_out['none']:.5f}")
+    known = scales(measured, identified, logs, found)
+    tell(f"  features {seen(measured)}, signed {known.signed}, r {known.output}")
+    bags: dict[str, tuple[Form, list[Found]]] = {}
+    for candidate in CANDIDATES:
+        form = candidate.form(known)
+        probe = with_residual(measured, identified.system, Supported(Perceptron.blank()))
+        problem = FreeRuns(probe, scale, form)
+        results = []
+        for k, part in enumerate(parts):
+            t = np.concatenate([baseline[k].t, form.start(seed * FOLDS + k)])
+            prior = np.concatenate([flat, np.full(len(t) - count, candidate.prior * error)])
+            results.append(_fold(problem, found, part, t, prior, early=True, iterations=12))
+        bags[candidate.name] = (form, results)
+        left_out[candidate.name] = _mean(results)
+        tell(
+            f"  {candidate.name}: {left_out[candidate.name]:.5f} "
+            f"{[round(one.left_out**0.5, 4) for one in results]} {time.perf_counter() - begun:.0f} s"
+        )
+    chosen = min(bags, key=left_out.__getitem__)
+    hybrid = identified
+    if left_out[chosen] < (1 - GAIN) * left_out["none"]:
+        form, results = bags[chosen]
+        hybrid = _bagged(measured, identified, logs, found, scale, form, results)
+    else:
+        chosen = "none"
+    return Fitted(identified, hybrid, chosen, left_out, time.perf_counter() - begun)
+
+
+def _mean(results: Sequence[Found]) -> float:
+    return float(np.sqrt(np.mean([one.left_out for one in results])))
+
+
+def _fold(
+    problem: FreeRuns,
+    found: Runs,
+    part: np.ndarray,
+    t: np.ndarray,
+    prior: np.ndarray,
+    *,
+    early: bool,
+    iterations: int,
+) -> Found:
+    """Fit to all but one part, which stops it if `early` and judges it in any case."""
+    held = found.weighed(part)
+    one = solve(
+        problem,
+        found.weighed(1 - part),
+        t,
+        prior,
+        left_out=held if early else None,
+        iterations=iterations,
+    )
+    return one if early else Found(one.t, one.train, problem.error(held, one.t))
+
+
+def _bagged(
+    measured: MeasuredSet,
+    identified: HybridModel,
+    logs: Dataset,
+    found: Runs,
+    scale: np.ndarray,
+    form: Form,
+    results: Sequence[Found],
+) -> HybridModel:
+    """The mean residual, with the parameters that suit it best."""
+    count = len(measured.fit_parameters)
+    supported = Supported(form.residual([one.t[count:] for one in results]))
+    model = with_residual(measured, identified.system, supported)
+    windows = batch(model, logs, 1)
+    with torch.no_grad():
+        z = model.residual_features(windows.x0(model), windows.u[:, 0], windows.d[:, 0])
+        scale_in = supported.residual
+        model.residual.support.standardize(z.mean(0), z.std(0).clamp(min=1e-9))  # type: ignore[union-attr]
+        model.residual.cover(z)  # type: ignore[union-attr]
+    mean = np.mean([one.t for one in results], 0)[:count]
+    return reidentified(measured, model, found, scale, mean)
+
+
+def reidentified(
+    measured: MeasuredSet, model: HybridModel, found: Runs, scale: np.ndarray, theta: np.ndarray
+) -> HybridModel:
+    """The parameters once more, the residual held."""
+    form = _Held(model)
+    problem = FreeRuns(model, scale, form)
+    count = problem.count
+    one = solve(problem, found, theta, np.full(count, PARAMETER_PRIOR), iterations=6)
+    return model.rebuilt(settled(model, problem, one.t))
+
+
+class _Held(Form):
+    """The model's own residual, with nothing to fit."""
+
+    def __init__(self, model: HybridModel) -> None:
+        self.residual_, self.nr = model.residual, len(model.placement.signals(model.system))
+
+    def start(self, seed: int) -> np.ndarray:
+        return np.zeros(0)
+
+    def value(self, w: np.ndarray, z: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return self.residual_(torch.as_tensor(z)).numpy()
+
+    def slopes(self, w: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        n, nz = z.shape
+        at = torch.as_tensor(z)
+        r, tangents = torch.func.jvp(
+            self.residual_,
+            (at.expand(nz, n, nz).contiguous(),),
+            (torch.eye(nz, dtype=at.dtype)[:, None, :].expand(-1, n, -1).contiguous(),),
+        )
+        rz = tangents.detach().numpy().transpose(1, 2, 0)
+        return r[0].detach().numpy(), rz, np.zeros((n, self.nr, 0))
+
+    def residual(self, several: Sequence[np.ndarray]) -> Residual:
+        return self.residual_
+
+
+def replaced(measured: MeasuredSet, system: System, *, starts: int) -> MeasuredSet:
+    """The same set from another system."""
+    from dataclasses import replace
+
+    return replace(measured, system=system, starts=starts)
