@@ -354,7 +354,7 @@ def decomposed(seed: int) -> tuple[float, float]:
         reference="marginals",
         tolerance=1e-4,
     )
-    test = damped(1000 + seed)
+    test = damped(100_000 + seed)
     y = torch.tensor(np.array([log.y for log in test]))
     with torch.no_grad():
         forecast = found.model.rollout(y[:, 0], y.new_zeros(LOGS, SAMPLES - 1, 0))
@@ -367,7 +367,7 @@ def aphynity(quick: bool) -> Iterable[Row]:
     Their logarithm is taken as the decimal one; the natural one would make the bar easier. Their
     code measures the error of ω², which is twice that of ω.
     """
-    found = [decomposed(seed) for seed in range(2 if quick else 5)]
+    found = [decomposed(FIRST_SEED + k) for k in range(2 if quick else 5)]
     errors = [100 * abs(square / TRUE_SQUARE - 1) for square, _ in found]
     logs = [math.log10(mse) for _, mse in found]
     n = len(found)
