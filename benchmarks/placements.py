@@ -286,52 +286,72 @@ def of_gyroscopic(seed: int, quick: bool) -> list[Row]:
         return system.forced_dynamics(x, u, ca.vertcat(-field * x[3], field * x[2]), p, d)
 
     truth = Truth(system=system, law=law)
-    return _conserving(truth, "gyroscopic", {}, seed, quick, lambda q: 0 * q[..., 0])
+    choices = {"acceleration": {}, "gyroscopic": {"placement": placement.gyroscopic}}
+    none = lambda q: np.zeros(q.shape[:-1])  # noqa: E731
+    return conserving(truth, choices, "gyroscopic", "acceleration", seed, quick, none)
 
 
 def of_potential(seed: int, quick: bool) -> list[Row]:
     """A puck over two magnets in the table."""
-    system = Puck()
-    magnets = ((0.4, 0.2), (-0.3, 0.3))
+    truth, hidden = magnets()
+    choices = {
+        "acceleration": {},
+        "potential": {
+            "placement": placement.potential,
+            "residual": Potential((24, 24), seed=seed),
+        },
+    }
+    return conserving(truth, choices, "potential", "acceleration", seed, quick, hidden)
 
-    def well(x: Any, y: Any) -> Any:
-        return sum(-0.3 * np.exp(-((x - a) ** 2 + (y - b) ** 2) / 0.12) for a, b in magnets)
+
+def magnets() -> tuple[Truth, Callable[[np.ndarray], np.ndarray]]:
+    """A puck over two magnets, and the energy that they give it at q (…, 2)."""
+    system = Puck()
+
+    def well(x: Any, y: Any, exp: Callable[[Any], Any]) -> Any:
+        places = ((0.4, 0.2), (-0.3, 0.3))
+        return sum(-0.3 * exp(-((x - a) ** 2 + (y - b) ** 2) / 0.12) for a, b in places)
 
     def law(x: ca.SX, u: ca.SX, p: Any, d: ca.SX) -> ca.SX:
         q = ca.SX.sym("q", 2)
-        slope = ca.substitute(ca.gradient(well(q[0], q[1]), q), q, x[:2])
+        slope = ca.substitute(ca.gradient(well(q[0], q[1], ca.exp), q), q, x[:2])
         return system.forced_dynamics(x, u, -slope, p, d)
 
-    truth = Truth(system=system, law=law)
-    own = {"residual": Potential((24, 24), seed=seed)}
-    return _conserving(truth, "potential", own, seed, quick, lambda q: well(q[..., 0], q[..., 1]))
+    return Truth(system=system, law=law), lambda q: well(q[..., 0], q[..., 1], np.exp)
 
 
-def _conserving(
+def conserving(
     truth: Truth,
-    name: str,
-    choice: dict[str, Any],
+    choices: dict[str, dict[str, Any]],
+    right: str,
+    usual: str,
     seed: int,
     quick: bool,
     hidden: Callable[[np.ndarray], np.ndarray],
 ) -> list[Row]:
-    """A placement that conserves energy against one that need not, over 2 s and over 40 s."""
+    """A model that conserves energy against one that need not, over 2 s and over 40 s."""
     system: Any = truth.system
     plan = Plan(dt=0.05, steps=100, count=8, start=(0.6, 0.6, 1.0, 1.0), amplitude=0.3)
-    data = split(truth, plan, seed)
-    models = _pair(system, data, seed, quick, plan.dt, {"acceleration": {}, name: choice})
+    train, validation, test = split(truth, plan, seed)
+    models = {
+        name: trained(placed(system, seed, plan.dt, **choice), train, validation, quick)
+        for name, choice in choices.items()
+    }
     free = logged(truth, replace(plan, steps=800, noise=0.0), seed + 300, still=True)
 
     def energy(x: np.ndarray) -> np.ndarray:
         kinetic = system.mass / 2 * (x[..., 2:] ** 2).sum(-1)
         return kinetic + system.stiffness / 2 * (x[..., :2] ** 2).sum(-1) + hidden(x[..., :2])
 
-    rows = rivals(f"{FREE} over 2 s", _errors(models, data[2], 40), name, "acceleration")
     drifts = {}
-    for kind in ("acceleration", name):
-        E = energy(_free(models[kind], free))
-        drifts[kind] = 100 * float(np.mean(np.abs(E[:, -1] - E[:, 0])) / np.mean(np.abs(E[:, 0])))
-    return rows + rivals("change of energy in 40 s without input", drifts, name, "acceleration")
+    for name in (usual, right):
+        E = energy(_free(models[name], free))
+        drifts[name] = 100 * float(np.mean(np.abs(E[:, -1] - E[:, 0])) / np.mean(np.abs(E[:, 0])))
+    models = {"physics": physics_of(models[usual])} | models
+    return [
+        *rivals(f"{FREE} over 2 s", _errors(models, test, 40), right, usual),
+        *rivals("change of energy in 40 s without input", drifts, right, usual),
+    ]
 
 
 def of_next_state(seed: int, quick: bool) -> list[Row]:

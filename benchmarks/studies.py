@@ -87,8 +87,13 @@ def logged(
     *,
     exogenous: Callable[[np.random.Generator], np.ndarray] | None = None,
     still: bool = False,
+    visible: System | None = None,
 ) -> Dataset:
-    """Logs of a truth; d (steps, nd) of each log is drawn by `exogenous`, `still` is u = 0."""
+    """Logs of a truth; d (steps, nd) of each log is drawn by `exogenous`, `still` is u = 0.
+
+    visible   what the logs are of, where the truth has further states at the end, or an exogenous
+              signal, that nobody sees
+    """
     random = np.random.default_rng((5, seed))
     wide = np.array(plan.start)
     center = np.array(plan.center or np.zeros(len(wide)))
@@ -105,12 +110,15 @@ def logged(
     plant = HybridModel(truth, dt=plan.dt, substeps=1 if truth.dt else 4)
     with torch.no_grad():
         X, U, D = (torch.as_tensor(v) for v in (x0, u, d))
-        x = plant.rollout(X, U, D)
+        x = plant.rollout(plant.initial_state(X, 0 * U[:, :1].expand(-1, plant.memory_steps, -1)), U, D)
         U, D = (torch.cat([v[:, :1], v], 1) for v in (U, D))
         y = plant.output(x, U, D).numpy()
+    x = x[..., : len(truth.states)].numpy()
+    if visible is not None:
+        x, y, d = x[..., : visible.nx], y[..., : visible.ny], d[..., : visible.nd]
     y = y + plan.noise * y.std((0, 1)) * random.standard_normal(y.shape)
     t = plan.dt * np.arange(plan.steps + 1)
-    return Dataset(Trajectory(t=t, u=u[i], y=y[i], d=d[i], x=x[i].numpy()) for i in range(len(u)))
+    return Dataset(Trajectory(t=t, u=u[i], y=y[i], d=d[i], x=x[i]) for i in range(len(u)))
 
 
 def split(truth: System, plan: Plan, seed: int, **options: Any) -> tuple[Dataset, Dataset, Dataset]:
@@ -161,6 +169,11 @@ def error(model: HybridModel, data: Dataset, horizon: int) -> float:
         apart = (predicted[..., : truth.shape[-1]] - truth)[:, 1:].nan_to_num(nan=torch.inf)
     span = torch.as_tensor(np.ptp(np.concatenate([log.x for log in data]), axis=0))
     return 100 * float((apart / span).square().mean().sqrt())
+
+
+def remembered(model: HybridModel, data: Dataset, horizon: int, history: int) -> float:
+    """`error` of runs that begin after `history` steps of each log, of which a model sees its own."""
+    return error(model, Dataset(log[history - model.memory_steps :] for log in data), horizon)
 
 
 def output_error(model: HybridModel, data: Dataset, horizon: int) -> float:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.hardware.measured import MeasuredSet
-from hybridmodel import Dataset, HybridModel, Trajectory
+from hybridmodel import Dataset, HybridModel, Trajectory, placement
 from hybridmodel.batches import batch
 from physics import Parameter, Signal, System
 
@@ -191,4 +191,8 @@ def load(folder: Path) -> MeasuredSet:
         substeps=1,
         starts=10,
         score=lambda model: score(model, held_out),
+        corrected=placement.derivative.on("rate"),
+        features=("angle", "rate", "duty"),
+        whole=True,
+        bars={"position error over 6 s [rad]": (("identified", 0.8),)},
     )

@@ -172,10 +172,16 @@ def load(folder: Path, *, overflow: bool = True) -> MeasuredSet:
         name="cascaded_tanks" if overflow else "cascaded_tanks, plain",
         system=system,
         fit_parameters=tuple(name for name in names if name not in LEVELS),
-        train=Dataset([known[:block]]),
+        train=Dataset([known[:cut]]),
         validation=Dataset([known[block:cut]]),
         horizon=cut - block,
         substeps=SUBSTEPS,
         starts=5,
         score=lambda model: score(model, record),
+        whole=True,
+        bars={
+            "simulation error, last third [V]": (
+                ("identified", 0.85) if overflow else ("cascaded_tanks identified", 1.0),
+            )
+        },
     )

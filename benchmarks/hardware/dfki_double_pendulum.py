@@ -23,7 +23,7 @@ import torch
 from scipy.signal import butter, filtfilt
 
 from benchmarks.hardware.measured import MeasuredSet
-from hybridmodel import Dataset, HybridModel, Trajectory, identify, read_csv
+from hybridmodel import Dataset, HybridModel, Trajectory, identify, placement, read_csv
 from hybridmodel.batches import batch, outputs
 from physics import Mechanical, Parameter, Signal, System
 
@@ -171,6 +171,13 @@ def load(folder: Path, rig: str = "C1") -> MeasuredSet:
         starts=5,
         score=partial(score, logs=scored),
         published=nominal,
+        corrected=placement.input,
+        features=tuple(s.name for s in (*nominal.states[len(JOINTS) :], *nominal.inputs)),
+        seen_by=seen_by,
+        bare=nominal,
+        bars={
+            f"{joint} at 0.5 s [rad]": (("bare", 0.75), ("identified", 0.75)) for joint in JOINTS
+        },
     )
     return seen_by(_model(measured.system), measured)
 

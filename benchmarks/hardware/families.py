@@ -121,17 +121,17 @@ class Perceptron(Form):
 
 
 class SignedPolynomial(nn.Module):
-    """ψ = (1, x, x xᵀ, sign v, |x| sign v): second degree, and what turns over at v = 0.
+    """ψ = (1, x, x xᵀ, sign v, |x| sign v, |x| v): second degree, and what turns over at v = 0.
 
     v are the features that take both signs, sign v = tanh(v/ε) for ε of 0.03 and 0.3 deviations;
-    |x| sign v is friction under a load.
+    |x| sign v is friction under a load, |v| v that of a fluid.
     """
 
     def __init__(self, nz: int, signed: Sequence[int], zero: np.ndarray) -> None:
         super().__init__()
         i, j = np.triu_indices(nz)
         k, m = np.meshgrid(np.arange(nz), np.asarray(signed, int), indexing="ij")
-        keep = k.ravel() != m.ravel()
+        keep = np.ones(k.size, bool)
         self.first: Tensor
         self.zero: Tensor
         for name, index in {
@@ -153,34 +153,41 @@ class SignedPolynomial(nn.Module):
         moving = v.index_select(-1, self.get_buffer("signed"))
         pieces += [torch.tanh(moving / width) for width in FINE]
         load = torch.sqrt(v.index_select(-1, self.get_buffer("load")).square() + NEAR**2)
-        pieces.append(load * torch.tanh(v.index_select(-1, self.get_buffer("sign")) / FINE[0]))
+        over = v.index_select(-1, self.get_buffer("sign"))
+        pieces += [load * torch.tanh(over / FINE[0]), load * over]
         return torch.cat(pieces, -1)
 
 
 class Polynomial(Form):
-    """r = s ∘ V ψ(x) with the ψ of `SignedPolynomial`."""
+    """r = s ∘ V ψ(x) with the ψ of `SignedPolynomial`; w are the entries of V in `chosen`."""
 
-    def __init__(self, scales: Scales) -> None:
+    def __init__(self, scales: Scales, chosen: np.ndarray | None = None) -> None:
         self.scales = scales
         self.nz, self.nr = len(scales.mean), len(scales.output)
         zero = -scales.mean / scales.deviation
         self.basis = SignedPolynomial(self.nz, scales.signed, zero)
         self.size = self._psi(np.zeros((1, self.nz))).shape[1]
+        self.chosen = np.arange(self.nr * self.size) if chosen is None else chosen
 
     def _psi(self, x: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             return self.basis(torch.as_tensor(x)).numpy()
 
     def start(self, seed: int) -> np.ndarray:
-        return np.zeros(self.nr * self.size)
+        return np.zeros(len(self.chosen))
+
+    def _weights(self, w: np.ndarray) -> np.ndarray:
+        V = np.zeros(self.nr * self.size)
+        V[self.chosen] = w
+        return V.reshape(self.nr, self.size)
 
     def value(self, w: np.ndarray, z: np.ndarray) -> np.ndarray:
         x = (z - self.scales.mean) / self.scales.deviation
-        return self._psi(x) @ w.reshape(self.nr, -1).T * self.scales.output
+        return self._psi(x) @ self._weights(w).T * self.scales.output
 
     def slopes(self, w: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         x, s = (z - self.scales.mean) / self.scales.deviation, self.scales.output
-        V = w.reshape(self.nr, -1)
+        V = self._weights(w)
         psi = self._psi(x)
         rows = torch.as_tensor(x)
         _, tangents = torch.func.jvp(
@@ -189,9 +196,9 @@ class Polynomial(Form):
             (torch.eye(self.nz, dtype=rows.dtype)[:, None, :].expand(-1, len(x), -1).contiguous(),),
         )  # (nz, N, size)
         rz = np.einsum("zns,rs->nrz", tangents.detach().numpy(), V, optimize=True)
+        row, column = np.divmod(self.chosen, self.size)
         rw = np.zeros((len(z), self.nr, len(w)))
-        for i in range(self.nr):
-            rw[:, i, i * self.size : (i + 1) * self.size] = psi * s[i]
+        rw[:, row, np.arange(len(w))] = psi[:, column] * s[row]
         return psi @ V.T * s, rz * s[:, None] / self.scales.deviation, rw
 
     def residual(self, several: Sequence[np.ndarray]) -> Residual:
@@ -199,5 +206,5 @@ class Polynomial(Form):
         s = self.scales
         made.standardize(*(torch.as_tensor(v) for v in (s.mean, s.deviation, s.output)))
         with torch.no_grad():
-            made.weight.copy_(torch.as_tensor(np.mean(several, 0).reshape(self.nr, -1)))
+            made.weight.copy_(torch.as_tensor(self._weights(np.mean(several, 0))))
         return made

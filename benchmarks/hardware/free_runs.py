@@ -10,7 +10,6 @@ Training a few hundred weights over long runs takes tens of steps instead of tho
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import casadi as ca
@@ -66,14 +65,14 @@ class FreeRuns:
         self.model, self.form, self.scale = model, form, scale
         equations, system = model.equations, model.system
         self.count = len(model.fit_parameters)
-        x, u, d = (ca.SX.sym(n, k) for n, k in (("x", model.nx), ("u", system.nu), ("d", system.nd)))
+        x, u, d = (
+            ca.SX.sym(n, k) for n, k in (("x", model.nx), ("u", system.nu), ("d", system.nd))
+        )
         p = ca.SX.sym("p", self.count)
         r = ca.SX.sym("r", form.nr if form else 0)
         velocity = ca.DM(model.velocity.numpy())
         network = (lambda z: r) if form else None
-        after = step(
-            equations, network, model.scheme, x, u, p, d, dt=model.dt, velocity=velocity
-        )
+        after = step(equations, network, model.scheme, x, u, p, d, dt=model.dt, velocity=velocity)
         moved = ca.vertcat(x, r, p)
         slope = ca.densify(ca.jacobian(after, moved))
         self._step = ca.Function("step", [x, u, p, d, r], [ca.densify(after)])
@@ -121,7 +120,9 @@ class FreeRuns:
             if self.form:
                 z = self._call(self._see, n, x, u, P, d)[0][..., 0]
                 r = self.form.value(w, z).T
-            x = np.clip(np.nan_to_num(self._call(self._step, n, x, u, P, d, r)[0][..., 0].T), -1e6, 1e6)
+            x = np.clip(
+                np.nan_to_num(self._call(self._step, n, x, u, P, d, r)[0][..., 0].T), -1e6, 1e6
+            )
             found[:, k] = (
                 x[: found.shape[2]].T
                 if self._identity
@@ -178,11 +179,10 @@ class FreeRuns:
 
 @dataclass(frozen=True)
 class Found:
-    """t = (ϑ, w), the training error there, and the least left-out error on the way to it."""
+    """t = (ϑ, w) and the training error there."""
 
     t: np.ndarray
     train: float
-    left_out: float
 
 
 def solve(
@@ -191,53 +191,32 @@ def solve(
     t: np.ndarray,
     prior: np.ndarray,
     *,
-    left_out: Runs | None = None,
-    free: np.ndarray | None = None,
+    centre: np.ndarray | None = None,
     iterations: int = 15,
     tolerance: float = 1e-4,
-    patience: int = 3,
-    tell: Callable[[str], None] | None = None,
 ) -> Found:
-    """Descend from t; with `left_out` return the best point for it, else the last.
-
-    prior (nt,) is D², which pulls to the t that is given; free (nt,) which numbers may move.
-    """
-    first, free = t.copy(), np.ones(len(t), bool) if free is None else free
+    """Descend from t; prior (nt,) is D², which pulls to `centre`, that is t unless given."""
+    centre = t.copy() if centre is None else centre
     error, g, A = problem.normal(data, t)
-    cost, mu = error, 1e-3
-    best = (problem.error(left_out, t) if left_out else error, t.copy(), error)
-    since = 0
+    cost, mu = error + float(prior @ (t - centre) ** 2), 1e-3
     for _ in range(iterations):
-        half = (g + prior * (t - first))[free]
-        H = (A + np.diag(prior))[np.ix_(free, free)]
+        half, H = g + prior * (t - centre), A + np.diag(prior)
         for _ in range(7):
             damped = H + mu * np.diag(np.maximum(np.diag(H), 1e-10))
-            trial = t.copy()
-            trial[free] -= np.linalg.solve(damped, half)
+            trial = t - np.linalg.solve(damped, half)
             trial[: problem.count] = np.clip(trial[: problem.count], -FARTHEST, FARTHEST)
             fresh = problem.error(data, trial)
-            total = fresh + float(prior @ (trial - first) ** 2)
+            total = fresh + float(prior @ (trial - centre) ** 2)
             if total < cost:
                 break
             mu *= 6
         else:
             break
-        gain, t, cost, mu = 1 - total / cost, trial, total, max(mu / 6, 1e-7)
-        if left_out is not None:
-            missed = problem.error(left_out, t)
-            since = 0 if missed < best[0] else since + 1
-            if missed < best[0]:
-                best = (missed, t.copy(), fresh)
-            if since >= patience:
-                break
-        else:
-            best = (fresh, t.copy(), fresh)
-        if tell:
-            tell(f"    {fresh:.5g} {best[0]:.5g} mu {mu:.0e}")
+        gain, t, cost, error, mu = 1 - total / cost, trial, total, fresh, max(mu / 6, 1e-7)
         if gain < tolerance:
             break
         _, g, A = problem.normal(data, t)
-    return Found(best[1], best[2], best[0])
+    return Found(t, error)
 
 
 def settled(model: HybridModel, problem: FreeRuns, t: np.ndarray) -> System:

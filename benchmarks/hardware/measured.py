@@ -7,7 +7,7 @@ project, and gives them as one `MeasuredSet`. Everything after that is the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hybridmodel import Dataset, HybridModel
 from hybridmodel.placement import Placement
@@ -35,6 +35,8 @@ class MeasuredSet:
                     not known; validation is then the end of the one training log, run on
     seen_by         the set again with the hidden states that this model sees in its logs
     bare            the analytic model without hidden states, where seeing them is an extra
+    bars            by name of a figure, what it is measured by ("published", "identified", "bare"
+                    for the identified `bare`, or "<set> identified") and the largest share of that
     """
 
     name: str
@@ -52,3 +54,4 @@ class MeasuredSet:
     whole: bool = False
     seen_by: Callable[[HybridModel, MeasuredSet], MeasuredSet] | None = None
     bare: System | None = None
+    bars: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)

@@ -162,7 +162,7 @@ def fitted_names(which: str) -> tuple[str, ...]:
     Of a single pendulum also I₁ stays, since one frequency is all that a₁ and I₁ show; g always.
     """
     n = ARMS[which]
-    kinds = "akz" if n == 1 else "aIkz"
+    kinds = "akcz" if n == 1 else "aIkcz"
     return tuple(f"{kind}{i + 1}" for kind in kinds for i in range(n))
 
 
@@ -183,6 +183,7 @@ def load(folder: Path, which: str) -> MeasuredSet:
         starts=5,
         score=partial(score, logs=held_out),
         published=nominal,
+        bars={f"test arm{i + 1} [rad]": (("published", 1.0),) for i in range(ARMS[which])},
     )
 
 

@@ -168,5 +168,9 @@ def load(folder: Path) -> MeasuredSet:
         score=lambda model: score(model, held_out),
         published=car,
         corrected=placement.derivative.on(*VELOCITIES),
+        bars={
+            f"position error, h = {HORIZON} [m]": (("published", 0.7),),
+            f"heading error, h = {HORIZON} [rad]": (("published", 0.7),),
+        },
         features=(*VELOCITIES, "steering", "throttle", *UNDER_WAY),
     )

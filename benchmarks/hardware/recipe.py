@@ -14,9 +14,10 @@ Held-out logs are seen by `MeasuredSet.score` alone, at the end.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,24 +33,25 @@ from residuals import Residual, Supported
 
 FOLDS = 4
 GAIN = 0.02
-SAMPLES = 16_000  # samples that free runs are fitted to
+RIDGE, TERM_GAIN, MOST_TERMS = 0.01, 0.01, 12  # of the selection of terms
+PRIORS = (0.1, 1e-2, 1e-3)  # on weights, relative to the identified error
+STEPS = 4  # for each of them
+SAMPLES = 10_000  # samples that free runs are fitted to
 PARAMETER_PRIOR, SPREAD = 1e-6, 0.3  # on ϑ; deviation of random starts
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A form of the residual, and the prior on its weights relative to the identified error."""
+    """A form of the residual."""
 
     name: str
     form: Callable[[Scales], Form]
-    prior: float
 
 
 CANDIDATES = (
-    Candidate("signed polynomial", Polynomial, 1e-2),
-    Candidate("perceptron, 8 smooth", lambda s: Perceptron(s, 8, 2.0), 1e-3),
-    Candidate("perceptron, 16 fine", lambda s: Perceptron(s, 16, 30.0), 1e-3),
+    Candidate("perceptron, 8 smooth", lambda s: Perceptron(s, 8, 2.0)),
+    Candidate("perceptron, 16 fine", lambda s: Perceptron(s, 16, 30.0)),
 )
 
 
@@ -112,6 +114,8 @@ def seen(measured: MeasuredSet) -> tuple[str, ...]:
 def pieces(measured: MeasuredSet) -> Dataset:
     """The fitting logs; fewer than three are cut into `FOLDS` blocks."""
     logs = (*measured.train, *measured.validation)
+    if measured.whole and len(measured.train) == 1:
+        return measured.train
     if measured.whole or len(logs) >= 3:
         return Dataset(logs)
     total = sum(log.steps for log in logs)
@@ -119,7 +123,7 @@ def pieces(measured: MeasuredSet) -> Dataset:
     for log in logs:
         parts = max(1, round(FOLDS * log.steps / total))
         edges = np.linspace(0, log.steps, parts + 1).round().astype(int)
-        cut += [log[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        cut += [log[a:b] for a, b in itertools.pairwise(edges)]
     return Dataset(cut)
 
 
@@ -141,7 +145,9 @@ def folds(measured: MeasuredSet, logs: Dataset, found: Runs, log: np.ndarray) ->
     ]
 
 
-def prepared(measured: MeasuredSet, model: HybridModel) -> tuple[Dataset, Runs, np.ndarray]:
+def prepared(
+    measured: MeasuredSet, model: HybridModel, samples: int = SAMPLES
+) -> tuple[Dataset, Runs, np.ndarray]:
     """Logs, windows of the protocol's horizon, and the log that each is from."""
     logs = pieces(measured)
     past = model.memory_steps
@@ -149,7 +155,7 @@ def prepared(measured: MeasuredSet, model: HybridModel) -> tuple[Dataset, Runs, 
     if measured.whole:
         horizon = min(log.steps for log in logs) - past
     usable = sum(log.steps - past - horizon + 1 for log in logs)
-    stride = max(1, round(usable * horizon / SAMPLES))
+    stride = max(1, round(usable * horizon / samples))
     if measured.whole:
         stride = max(log.steps for log in logs)
     return logs, *runs(model, logs, horizon, stride)
@@ -162,6 +168,13 @@ def scale_of(found: Runs) -> np.ndarray:
         moved = (found.y - found.y.mean((0, 1))).reshape(-1, found.y.shape[2])
     size = np.sqrt(np.mean(moved**2, 0))
     return np.where(size > 1e-9, size, 1.0)
+
+
+def left_by(identified: HybridModel, found: Runs) -> np.ndarray:
+    """s (ny,), root mean square of what the physics leaves: weights of largest likelihood."""
+    moved = scale_of(found)
+    e = FreeRuns(identified, moved, None).errors(found, np.zeros(len(identified.fit_parameters)))
+    return moved * np.sqrt(np.mean(np.minimum(e * e, 1.0), (0, 1)) + 1e-12)
 
 
 def identify(measured: MeasuredSet, *, seed: int = 0, tell: Tell = _silent) -> HybridModel:
@@ -206,80 +219,140 @@ def scales(measured: MeasuredSet, model: HybridModel, logs: Dataset, found: Runs
     return Scales(unit.mean, spread, output, unit.signed)
 
 
-def fit(measured: MeasuredSet, *, seed: int = 0, tell: Tell = _silent) -> Fitted:
+def identified(measured: MeasuredSet, *, seed: int = 0, tell: Tell = _silent) -> HybridModel:
+    """The bar: `identify`, and where states are hidden twice more with those that it sees."""
+    model = identify(measured, seed=seed, tell=tell)
+    for _ in range(2 if measured.seen_by else 0):
+        warm = replace(again(measured, model), system=model.system, starts=1)
+        model = identify(warm, seed=seed, tell=tell)
+    return model
+
+
+def transfer(measured: MeasuredSet, hybrid: HybridModel, own: HybridModel) -> HybridModel:
+    """The residual of another machine on this one: the parameters again, from its identified."""
+    measured = again(measured, own)
+    _, found, _ = prepared(measured, own)
+    model = hybrid.rebuilt(own.system)
+    theta = np.zeros(len(measured.fit_parameters))
+    return reidentified(measured, model, found, left_by(own, found), theta)
+
+
+def fit(
+    measured: MeasuredSet, *, seed: int = 0, quick: bool = False, tell: Tell = _silent
+) -> Fitted:
     """Identify, compare the candidates by left-out error, and bag the best."""
     begun = time.perf_counter()
-    identified = identify(measured, seed=seed, tell=tell)
-    if measured.seen_by:
-        for _ in range(2):
-            measured = again(measured, identified)
-            warm = replaced(measured, identified.system, starts=1)
-            identified = identify(warm, seed=seed, tell=tell)
-        measured = again(measured, identified)
-    logs, found, log = prepared(measured, identified)
-    scale, parts = scale_of(found), folds(measured, logs, found, log)
-    alone = FreeRuns(identified, scale, None)
+    physics = identified(measured, seed=seed, tell=tell)
+    measured = again(measured, physics)
+    logs, found, log = prepared(measured, physics, SAMPLES // 4 if quick else SAMPLES)
+    parts = folds(measured, logs, found, log)
+    scale = left_by(physics, found)
+    alone = FreeRuns(physics, scale, None)
     count, error = alone.count, alone.error(found, np.zeros(alone.count))
     flat = np.full(count, PARAMETER_PRIOR)
     baseline = [
-        _fold(alone, found, part, np.zeros(count), flat, early=False, iterations=6)
-        for part in parts
+        solve(alone, found.weighed(1 - part), np.zeros(count), flat, iterations=6) for part in parts
     ]
-    left_out = {"none": _mean(baseline)}
-    tell(f"  identified {error**0.5:.5f}, left out {left_out['none']:.5f}")
-    known = scales(measured, identified, logs, found)
+    missed = [
+        alone.error(found.weighed(part), one.t) for part, one in zip(parts, baseline, strict=True)
+    ]
+    left_out = {"none": float(np.mean(missed))}
+    tell(f"  identified {error:.5g}, left out {left_out['none']:.5g} {np.round(missed, 4)}")
+    known = scales(measured, physics, logs, found)
     tell(f"  features {seen(measured)}, signed {known.signed}, r {known.output}")
-    bags: dict[str, tuple[Form, list[Found]]] = {}
-    for candidate in CANDIDATES:
+    bags: dict[str, tuple[Form, list[np.ndarray]]] = {}
+    probe = with_residual(measured, physics.system, Supported(Perceptron.blank()))
+    few = selected(probe, scale, found, log, parts, known, tell)
+    for candidate in (*([Candidate("chosen terms", lambda _: few)] if few else []), *CANDIDATES):
         form = candidate.form(known)
-        probe = with_residual(measured, identified.system, Supported(Perceptron.blank()))
         problem = FreeRuns(probe, scale, form)
-        results = []
+        paths: list[list[tuple[float, np.ndarray]]] = []
         for k, part in enumerate(parts):
             t = np.concatenate([baseline[k].t, form.start(seed * FOLDS + k)])
-            prior = np.concatenate([flat, np.full(len(t) - count, candidate.prior * error)])
-            results.append(_fold(problem, found, part, t, prior, early=True, iterations=12))
-        bags[candidate.name] = (form, results)
-        left_out[candidate.name] = _mean(results)
-        tell(
-            f"  {candidate.name}: {left_out[candidate.name]:.5f} "
-            f"{[round(one.left_out**0.5, 4) for one in results]} {time.perf_counter() - begun:.0f} s"
-        )
+            paths.append(_path(problem, found, part, t, error))
+        for i, strength in enumerate(PRIORS):
+            name = f"{candidate.name}, {strength:g}"
+            each = [path[i][0] for path in paths]
+            left_out[name] = float(np.mean(each))
+            bags[name] = (form, [path[i][1] for path in paths])
+            tell(f"  {name}: {left_out[name]:.5g} {np.round(each, 4)}")
+        tell(f"  {time.perf_counter() - begun:.0f} s")
     chosen = min(bags, key=left_out.__getitem__)
-    hybrid = identified
-    if left_out[chosen] < (1 - GAIN) * left_out["none"]:
+    hybrid = physics
+    if left_out[chosen] < (1 - GAIN) ** 2 * left_out["none"]:
         form, results = bags[chosen]
-        hybrid = _bagged(measured, identified, logs, found, scale, form, results)
+        hybrid = _bagged(measured, physics, logs, found, scale, form, results)
     else:
         chosen = "none"
-    return Fitted(identified, hybrid, chosen, left_out, time.perf_counter() - begun)
+    return Fitted(physics, hybrid, chosen, left_out, time.perf_counter() - begun)
 
 
-def _mean(results: Sequence[Found]) -> float:
-    return float(np.sqrt(np.mean([one.left_out for one in results])))
-
-
-def _fold(
-    problem: FreeRuns,
+def selected(
+    probe: HybridModel,
+    scale: np.ndarray,
     found: Runs,
-    part: np.ndarray,
-    t: np.ndarray,
-    prior: np.ndarray,
-    *,
-    early: bool,
-    iterations: int,
-) -> Found:
-    """Fit to all but one part, which stops it if `early` and judges it in any case."""
-    held = found.weighed(part)
-    one = solve(
-        problem,
-        found.weighed(1 - part),
-        t,
-        prior,
-        left_out=held if early else None,
-        iterations=iterations,
-    )
-    return one if early else Found(one.t, one.train, problem.error(held, one.t))
+    log: np.ndarray,
+    parts: Sequence[np.ndarray],
+    known: Scales,
+    tell: Tell,
+) -> Polynomial | None:
+    """Terms of the signed polynomial, one after the other, while the left-out error falls.
+
+        E_k(δ) = e_k + 2 gₖᵀδ + δᵀA_k δ,   δ = argmin Σ_{j≠k} E_j(δ) + λ ‖δ‖²
+
+    linearised about the identified parameters, which move with every choice; each log is left out
+    in turn where there are enough, else each part.
+    """
+    form = Polynomial(known)
+    problem = FreeRuns(probe, scale, form)
+    count, t = problem.count, np.zeros(problem.count + len(form.start(0)))
+    t[problem.count :] = form.start(0)
+    several = log.max() + 1
+    if FOLDS < several <= 4 * FOLDS:
+        shape = found.weight.shape
+        parts = [np.broadcast_to((log == k)[:, None], shape).astype(float) for k in range(several)]
+    pieces = [problem.normal(found.weighed(part), t) for part in parts]
+    share = np.array([part.sum() for part in parts]) / sum(part.sum() for part in parts)
+    A = np.array([piece[2] for piece in pieces]) * share[:, None, None]
+    g = np.array([piece[1] for piece in pieces]) * share[:, None]
+    e = np.array([piece[0] for piece in pieces]) * share
+    rest_A, rest_g = A.sum(0) - A, g.sum(0) - g
+
+    def left_out(index: list[int]) -> float:
+        at = np.ix_(index, index)
+        ridge = np.diag([PARAMETER_PRIOR if i < count else RIDGE * e.sum() for i in index])
+        total = 0.0
+        for k in range(len(parts)):
+            delta = -np.linalg.solve(
+                rest_A[k][at] + ridge + 1e-12 * np.eye(len(index)), rest_g[k][index]
+            )
+            total += e[k] + 2 * g[k][index] @ delta + delta @ A[k][at] @ delta
+        return float(total)
+
+    index = list(range(count))
+    best = left_out(index)
+    while len(index) - count < MOST_TERMS:
+        trials = {i: left_out([*index, i]) for i in range(count, len(t)) if i not in index}
+        term = min(trials, key=trials.__getitem__)
+        if trials[term] > (1 - TERM_GAIN) * best:
+            break
+        index, best = [*index, term], trials[term]
+        tell(f"    term {divmod(term - count, form.size)}: {best:.4f}")
+    return Polynomial(known, np.array(index[count:]) - count) if len(index) > count else None
+
+
+def _path(
+    problem: FreeRuns, found: Runs, part: np.ndarray, t: np.ndarray, error: float
+) -> list[tuple[float, np.ndarray]]:
+    """Left-out error and t for each prior, from the strongest on, all pulling to the same start."""
+    first, path = t, []
+    train, held = found.weighed(1 - part), found.weighed(part)
+    for strength in PRIORS:
+        prior = np.full(len(t), strength * error)
+        prior[: problem.count] = PARAMETER_PRIOR
+        t = solve(problem, train, t, prior, centre=first, iterations=STEPS).t
+        path.append((problem.error(held, t), t))
+    return path
 
 
 def _bagged(
@@ -289,19 +362,18 @@ def _bagged(
     found: Runs,
     scale: np.ndarray,
     form: Form,
-    results: Sequence[Found],
+    results: Sequence[np.ndarray],
 ) -> HybridModel:
     """The mean residual, with the parameters that suit it best."""
     count = len(measured.fit_parameters)
-    supported = Supported(form.residual([one.t[count:] for one in results]))
+    supported = Supported(form.residual([t[count:] for t in results]))
     model = with_residual(measured, identified.system, supported)
     windows = batch(model, logs, 1)
     with torch.no_grad():
         z = model.residual_features(windows.x0(model), windows.u[:, 0], windows.d[:, 0])
-        scale_in = supported.residual
         model.residual.support.standardize(z.mean(0), z.std(0).clamp(min=1e-9))  # type: ignore[union-attr]
         model.residual.cover(z)  # type: ignore[union-attr]
-    mean = np.mean([one.t for one in results], 0)[:count]
+    mean = np.mean(results, 0)[:count]
     return reidentified(measured, model, found, scale, mean)
 
 
@@ -342,10 +414,3 @@ class _Held(Form):
 
     def residual(self, several: Sequence[np.ndarray]) -> Residual:
         return self.residual_
-
-
-def replaced(measured: MeasuredSet, system: System, *, starts: int) -> MeasuredSet:
-    """The same set from another system."""
-    from dataclasses import replace
-
-    return replace(measured, system=system, starts=starts)

@@ -19,7 +19,7 @@ from hybridmodel.model import HybridModel
 from physics import Signal, tangent
 from physics.binding import scalar_form
 
-Deviations = float | Sequence[float] | Mapping[str, float]
+Deviations = float | Sequence[float] | np.ndarray | Mapping[str, float]
 
 
 class Linearization:

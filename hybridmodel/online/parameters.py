@@ -1,7 +1,7 @@
 """Physical parameters as a random walk, followed by an extended Kalman filter on ϑ.
 
     ϑ⁺ = ϑ + ω,  ω ~ N(0, q² dt)        e = x⁺ ⊟ F(x, u, p(ϑ)),  J = ∂F/∂ϑ,  e = J Δϑ + N(0, R)
-    P⁻ = P + q² dt,  P = (P⁻¹ + w JᵀR⁻¹J)⁻¹,  ϑ ← ϑ + clip(w P JᵀR⁻¹ e, ± most dt)
+    P⁻ = P + q² dt,  P = (P⁻¹ + w JᵀR⁻¹J)⁻¹,  ϑ ← ϑ + w P JᵀR⁻¹ e, at most `most` dt
 
 w = min(1, gate/‖e‖_S), S = J P⁻ Jᵀ + R: an innovation beyond the gate counts less (Ljung 1999,
 section 11.6: random walk and robust norms).
@@ -22,6 +22,8 @@ from hybridmodel.online.learner import believed, checked_gate
 from physics import Signal
 from physics.binding import scalar_form
 
+_HUGE = 1e50  # an error whose square still is a number, with any weight
+
 
 class ParameterFilter:
     """A Learner of some of a model's declared parameters.
@@ -32,7 +34,7 @@ class ParameterFilter:
     walk         how far each wanders in a second: of a positive parameter the relative change, of
                  others in its unit; one number, one for each or by name. q follows from it
     deviation    likewise how far each may be from where it stands at first
-    most         largest change of ϑ [1/s]
+    most         largest change of ϑ in a second; a longer step is shortened as a whole
     gate         innovations longer than this count less [deviations of one row]
     farthest     largest distance of ϑ from where it stood at first
 
@@ -93,17 +95,18 @@ class ParameterFilter:
         w = [model.weights()] if model.residual is not None else []
         error, J = self._function(x, u, theta, d, x_next[: len(model.system.states)], *w)
         e, J = error.full().ravel(), J.full()
+        if not (np.isfinite(J).all() and np.abs(e).max() < _HUGE):  # NaN is not less either
+            return "not finite"
         prior = self.covariance + self.drift
         scaled = J.T * self.weights
         information, slope = scaled @ J, scaled @ e
-        if not (np.isfinite(information).all() and np.isfinite(slope).all()):
-            return "not finite"
         # ‖e‖² in S = J P⁻ Jᵀ + R by Woodbury's identity: only as large as there are parameters
         first = np.linalg.inv(np.linalg.inv(prior) + information)
         distance = math.sqrt(max(e * self.weights @ e - slope @ first @ slope, 0.0) / len(e))
         share = believed(distance, self.gate)
         P = np.linalg.inv(np.linalg.inv(prior) + share * information) if share < 1 else first
-        step = np.clip(share * (P @ slope), -self.most, self.most)
+        step = share * (P @ slope)
+        step *= min(1.0, self.most / max(float(np.abs(step).max()), 1e-300))
         start = self.start.cpu().numpy()[self.rows]
         moved = np.clip(theta[self.rows] + step, start - self.farthest, start + self.farthest)
         if not (np.isfinite(moved).all() and np.isfinite(P).all()):

@@ -23,10 +23,12 @@ from torch import Tensor
 from hybridmodel.batches import batch
 from hybridmodel.data import Dataset
 from hybridmodel.model import HybridModel
-from hybridmodel.uncertainty.linearised import Path, members_path
+from hybridmodel.uncertainty.linearised import Path, member_count, members_path
+from hybridmodel.uncertainty.manifold import tangent_size
 from physics import tangent
 
-WINDOWS = 300  # that are linearised; more would say the same
+WINDOWS = (300, 2_000)  # that are linearised, the fewer the larger the system
+NUMBERS = 4e6  # of the covariances of all windows
 ITERATIONS = 20
 LEAST = 1e-4  # of the mean square: no window claims to be more exact
 
@@ -100,7 +102,7 @@ def split_noise(
     and from σ_r, each linear in its unknown along the window's own linearised rollout; E_k: the
     members' disagreement. So a window that magnifies errors does not hide one that does not. Errors
     of one window at several k are taken as independent, which costs precision and no bias. At most
-    300 windows, evenly taken. What is small beside the rest is not told apart: it may come out 0.
+    2000 windows, evenly taken. What is small beside the rest is not told apart: it may come out 0.
 
     Raises ValueError where the system does not measure its states: then give a `Noise`.
     """
@@ -111,8 +113,10 @@ def split_noise(
             f"{type(system).__name__} measures {[s.name for s in system.outputs]}: give a Noise"
         )
     windows = batch(model, data, horizon, stride=stride or max(1, horizon // 5))
-    windows = windows.at(torch.arange(0, len(windows), -(-len(windows) // WINDOWS)))
     rows = len(tangent.signals(system.states))
+    each = member_count(model) * tangent_size(model) ** 2 * (2 * rows + 1)
+    most = int(min(max(NUMBERS / each, WINDOWS[0]), WINDOWS[1]))
+    windows = windows.at(torch.arange(0, len(windows), -(-len(windows) // most)))
     with torch.no_grad():
         path = members_path(model, windows.x0(model), windows.u, windows.d)
         error = model.output_difference(windows.y, path.mean())[:, 1:].movedim(1, 0)

@@ -57,6 +57,11 @@ def propagate(
     if calibration is not None:
         calibration.check(method, u.shape[-2])
         noise, measured = calibration.noise, True
+    if method == "moments" and measured and model.scheme.enters == "output":
+        raise ValueError(
+            "method 'moments' does not hold the spread of a residual that corrects the outputs; "
+            "use 'tsinf' or 'ts1'"
+        )
     parts = _parts(model, noise)
     process, measurement = (
         torch.tensor(v, dtype=torch.float64).to(model.theta)

@@ -200,3 +200,14 @@ def test_wrong_arguments_are_named(arguments, told) -> None:
 def test_a_model_without_noise_says_so() -> None:
     with pytest.raises(ValueError, match=r"model\.noise"):
         propagate(chain(), X0, INPUT)
+
+
+def test_moments_refuse_a_spread_of_sensors_that_they_would_lose() -> None:
+    model = HybridModel(Linear(), Ensemble((4,), count=2), dt=DT, placement=placement.output)
+    noise = Noise((0, 0), (0, 0))
+    with pytest.raises(ValueError, match="moments"):
+        propagate(model, X0, INPUT, method="moments", noise=noise, measured=True)
+    drawn = propagate(model, X0, INPUT, noise=noise, measured=True, particles=2000)
+    z = model.residual_features(X0, INPUT[0])
+    sigma = model.residual.distribution(z[None])[1][0].mul(0.5).exp()
+    assert torch.allclose(drawn.std[0], sigma, rtol=0.08)
