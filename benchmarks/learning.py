@@ -2,10 +2,10 @@
 
     python -m benchmarks.learning [--quick] [--only PART,…] [--data FOLDER] --json FILE
 
-Parts: coverage and aphynity (`identification`), calibration and outside (`calibration`), data
-(`data_efficiency`), online (`online`), placements and families (the numbers of docs/placements
-and docs/residuals), hardware (`hardware`, only with --data: the folder of measured sets that
-`benchmarks.hardware` tells where to get).
+Parts, each a module of its own: coverage and aphynity (`identification`), calibration (intervals,
+and what happens outside the data), data (`data_efficiency`), online, placements and families (the
+numbers of docs/placements and docs/residuals), hardware (only with --data: the folder of measured
+sets, of which `benchmarks.hardware` tells where they are from).
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from benchmarks.figures import Row, publish
 PARTS: Mapping[str, Callable[[bool], Iterable[Row]]] = {
     "coverage": identification.coverage,
     "aphynity": identification.aphynity,
-    "calibration": calibration.coverage,
-    "outside": calibration.outside,
+    "calibration": lambda quick: calibration.rows(quick=quick),
     "data": data_efficiency.rows,
     "online": online.rows,
     "placements": placements.rows,

@@ -145,7 +145,12 @@ def of_acceleration(seed: int, quick: bool) -> list[Row]:
         finer[name] = error(again, fine, 60)
     pair = ("acceleration", "next_state")
     return [
-        *rivals(f"{FREE} over 3 s in the steps of the logs, 0.1 s", _errors(models, data[2], 30), *pair),
+        *rivals(
+            f"{FREE} over 3 s in the steps of the logs, 0.1 s",
+            _errors(models, data[2], 30),
+            *pair,
+            bar="",
+        ),
         *rivals(f"{FREE} over 3 s with the same residual in steps of 0.05 s", finer, *pair),
     ]
 
@@ -195,7 +200,12 @@ def of_derivative(seed: int, quick: bool) -> list[Row]:
         finer[name] = error(again, fine, 200)
     pair = ("derivative", "next_state")
     return [
-        *rivals(f"{FREE} over 100 s in the steps of the logs, 2 s", _errors(models, data[2], 50), *pair),
+        *rivals(
+            f"{FREE} over 100 s in the steps of the logs, 2 s",
+            _errors(models, data[2], 50),
+            *pair,
+            bar="",
+        ),
         *rivals(f"{FREE} over 100 s with the same residual in steps of 0.5 s", finer, *pair),
     ]
 
@@ -349,7 +359,7 @@ def conserving(
         drifts[name] = 100 * float(np.mean(np.abs(E[:, -1] - E[:, 0])) / np.mean(np.abs(E[:, 0])))
     models = {"physics": physics_of(models[usual])} | models
     return [
-        *rivals(f"{FREE} over 2 s", _errors(models, test, 40), right, usual),
+        *rivals(f"{FREE} over 2 s", _errors(models, test, 40), right, usual, ""),
         *rivals("change of energy in 40 s without input", drifts, right, usual),
     ]
 
@@ -413,4 +423,8 @@ STUDIES: dict[str, Study] = {
 
 def rows(quick: bool) -> list[Row]:
     """The figures of all placements."""
-    return [row for name, study in STUDIES.items() for row in over_seeds(f"placement {name}", study, quick)]
+    return [
+        row
+        for name, study in STUDIES.items()
+        for row in over_seeds(f"placement {name}", study, quick)
+    ]

@@ -110,14 +110,16 @@ def logged(
     plant = HybridModel(truth, dt=plan.dt, substeps=1 if truth.dt else 4)
     with torch.no_grad():
         X, U, D = (torch.as_tensor(v) for v in (x0, u, d))
-        x = plant.rollout(plant.initial_state(X, 0 * U[:, :1].expand(-1, plant.memory_steps, -1)), U, D)
+        x = plant.rollout(
+            plant.initial_state(X, 0 * U[:, :1].expand(-1, plant.memory_steps, -1)), U, D
+        )
         U, D = (torch.cat([v[:, :1], v], 1) for v in (U, D))
         y = plant.output(x, U, D).numpy()
     x = x[..., : len(truth.states)].numpy()
     if visible is not None:
         x, y, d = x[..., : visible.nx], y[..., : visible.ny], d[..., : visible.nd]
     y = y + plan.noise * y.std((0, 1)) * random.standard_normal(y.shape)
-    t = plan.dt * np.arange(plan.steps + 1)
+    t = plan.dt * np.arange(plan.steps + 1, dtype=np.float64)
     return Dataset(Trajectory(t=t, u=u[i], y=y[i], d=d[i], x=x[i]) for i in range(len(u)))
 
 
@@ -165,14 +167,16 @@ def error(model: HybridModel, data: Dataset, horizon: int) -> float:
     windows = batch(model, data, horizon, stride=5, start="true")
     with torch.no_grad():
         predicted = model.rollout(windows.x0(model), windows.u, windows.d)
-        truth = windows.x
+        truth = windows.y if windows.x is None else windows.x
         apart = (predicted[..., : truth.shape[-1]] - truth)[:, 1:].nan_to_num(nan=torch.inf)
-    span = torch.as_tensor(np.ptp(np.concatenate([log.x for log in data]), axis=0))
+    span = torch.as_tensor(
+        np.ptp(np.concatenate([log.x for log in data if log.x is not None]), axis=0)
+    )
     return 100 * float((apart / span).square().mean().sqrt())
 
 
 def remembered(model: HybridModel, data: Dataset, horizon: int, history: int) -> float:
-    """`error` of runs that begin after `history` steps of each log, of which a model sees its own."""
+    """`error` of runs that begin after `history` steps, of which a model sees what it remembers."""
     return error(model, Dataset(log[history - model.memory_steps :] for log in data), horizon)
 
 
@@ -185,11 +189,13 @@ def output_error(model: HybridModel, data: Dataset, horizon: int) -> float:
     return 100 * float((apart / span).square().mean().sqrt())
 
 
-def rivals(what: str, errors: dict[str, float], right: str, usual: str) -> list[Row]:
+def rivals(
+    what: str, errors: dict[str, float], right: str, usual: str, bar: str = "< 1"
+) -> list[Row]:
     """An error [%] of each model, and the right one's over the usual one's."""
     rows = [Row(f"{what}, {name}", value, "%") for name, value in errors.items()]
     ratio = errors[right] / errors[usual]
-    return [*rows, Row(f"{what}, {right} / {usual}", ratio, "×", "< 1")]
+    return [*rows, Row(f"{what}, {right} / {usual}", ratio, "×", bar)]
 
 
 def over_seeds(name: str, study: Study, quick: bool) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -39,8 +39,9 @@ class Batch:
 
     def at(self, index: Tensor) -> Batch:
         """The windows of these numbers (…)."""
-        named = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{k: None if v is None else v[index] for k, v in named.items()})
+        named = ((f.name, getattr(self, f.name)) for f in fields(self))
+        chosen: dict[str, Any] = {k: None if v is None else v[index] for k, v in named}
+        return Batch(**chosen)
 
     def starting(self, start: Tensor) -> Batch:
         """The same windows from other continuous states."""

@@ -48,7 +48,8 @@ def transition(
     if member == "mean":
         means, logs = residual.distribution(z[None])
         r = means.mean(0)
-        variance = logs.exp().mean(0) + residual.epistemic(z)
+        apart = means.var(0) if residual.count > 1 else residual.epistemic(z)
+        variance = logs.exp().mean(0) + apart
     elif member == "each":
         r, logs = residual.distribution(z)
         variance = logs.exp()

@@ -185,6 +185,22 @@ def step(
     return equations.finish(s, x, u, p, *r, *held[1:])
 
 
+def flow(
+    equations: Equations,
+    network: Callable[..., Any] | None,
+    scheme: Scheme,
+    x: Any,
+    u: Any,
+    p: Any,
+    d: Any,
+) -> Any:
+    """ẋ = f(x, u, p, d) with the residual at x, of a model that has an ODE."""
+    acting = equations.applied(x, u, p)
+    if network is None or scheme.enters != "flow":
+        return equations.derivative(x, acting, p, d)
+    return equations.derivative(x, acting, p, d, network(equations.features(x, acting, d)))
+
+
 def observe(
     equations: Equations,
     network: Callable[..., Any] | None,

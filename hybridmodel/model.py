@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from hybridmodel.bridges.casadi_to_torch import to_torch
 from hybridmodel.bridges.network import pack_weights
 from hybridmodel.bridges.torch_to_casadi import Weights, to_casadi
-from hybridmodel.equations import Equations, Scheme, build, observe, step
+from hybridmodel.equations import Equations, Scheme, build, flow, observe, step
 from hybridmodel.features import default_features, feature_signals, seen_by
 from hybridmodel.placement import Placement, acceleration
 from physics import Signal, System, tangent
@@ -117,8 +117,9 @@ class HybridModel(nn.Module):
     @property
     def memory_steps(self) -> int:
         """How many past steps `initial_state` can use."""
-        recurrent = isinstance(self.residual, Recurrent)
-        return self.system.memory_steps + (self.residual.memory_steps if recurrent else 0)
+        residual = self.residual
+        own = residual.memory_steps if isinstance(residual, Recurrent) else 0
+        return self.system.memory_steps + own
 
     @property
     def feature_signals(self) -> tuple[Signal, ...]:
@@ -359,10 +360,7 @@ class HybridModel(nn.Module):
         """
         self._refuse_discrete("ode_function")
         x, u, p, d, w, network = self._symbols(weights)
-        acting = self.equations.applied(x, u, p)
-        in_flow = network is not None and self.scheme.enters == "flow"
-        r = (network(self.equations.features(x, acting, d)),) if in_flow else ()
-        value = self.equations.derivative(x, acting, p, d, *r)
+        value = flow(self.equations, network, self.scheme, x, u, p, d)
         names = ["x", "u", "p", "d", *(["w"] if w is not None else [])]
         inputs = [x, u, p, d, *([w] if w is not None else [])]
         return _named("ode", inputs, value, names, "xdot")

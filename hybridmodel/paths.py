@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hybridmodel.derivatives import Form, casadi_form, eager_form, transformed_form
+from hybridmodel.equations import flow
 from hybridmodel.model import HybridModel
 from physics import Signal
 
@@ -139,7 +140,7 @@ def _torch_step(model: HybridModel) -> Callable[[Tensor], Tensor]:
 def _transformed_step(model: HybridModel) -> Form | str:
     if model.residual is not None:
         sizes = [len(model.feature_signals), model.nm]
-        z, network = torch.zeros(2, sum(sizes)).to(model.theta), model.network()
+        z, network = torch.zeros(2, sum(sizes)).to(model.theta), model.residual
         recurrent = model.scheme.recurrent
 
         def total(v: Tensor) -> Tensor:
@@ -155,15 +156,10 @@ def _transformed_step(model: HybridModel) -> Form | str:
 
 def torch_derivative(model: HybridModel) -> Callable[[Tensor], Tensor]:
     """v (N, n) ↦ ẋ (N, nx) in torch, of a model that has an ODE."""
-    pieces, network = model.torch_equations, model.residual
-
-    def derivative(x: Tensor, u: Tensor, p: Tensor, d: Tensor) -> Tensor:
-        acting = pieces.applied(x, u, p)
-        in_flow = network is not None and model.scheme.enters == "flow"
-        r = (network(pieces.features(x, acting, d)),) if in_flow else ()
-        return pieces.derivative(x, acting, p, d, *r)
-
-    return _split(model, derivative)
+    return _split(
+        model,
+        lambda x, u, p, d: flow(model.torch_equations, model.residual, model.scheme, x, u, p, d),
+    )
 
 
 def _torch_output(model: HybridModel) -> Callable[[Tensor], Tensor]:

@@ -56,8 +56,7 @@ def measure(
     if measured.published is not None:
         figures["published"] = dict(measured.score(recipe.bare_model(measured, measured.published)))
     if measured.bare is not None:
-        without = replace(measured, system=measured.bare)
-        figures["bare"] = dict(measured.score(recipe.identify(without, seed=seed, tell=tell)))
+        figures["bare"] = dict(measured.score(recipe.bare(measured, seed=seed, tell=tell)))
     fitted = recipe.fit(measured, seed=seed, quick=quick, tell=tell)
     figures["identified"] = dict(measured.score(fitted.identified))
     figures["hybrid"] = dict(measured.score(fitted.hybrid))
@@ -76,11 +75,10 @@ def transferred(
     rig = dfki_double_pendulum.load(folder, "C0")
     if quick:
         rig = replace(rig, starts=1)
-    without = replace(rig, system=rig.bare or rig.system)
     own = recipe.identified(rig, seed=seed, tell=tell)
     moved = recipe.transfer(rig, hybrid, own)
     return {
-        "C0 bare": dict(rig.score(recipe.identify(without, seed=seed, tell=tell))),
+        "C0 bare": dict(rig.score(recipe.bare(rig, seed=seed, tell=tell))),
         "C0 identified": dict(rig.score(own)),
         "C0 transferred": dict(rig.score(moved)),
     }

@@ -1,7 +1,7 @@
 """The one recipe from measured logs to a hybrid, the same for every set.
 
 1. Identification: the declared parameters by output error over the protocol's horizon, best of
-   the set's starts by the error on all fitting logs.
+   the set's starts on all fitting logs: all go some steps, the two best to the end.
 2. Candidates: each form of `CANDIDATES` is fitted with the parameters on all folds but one and
    stopped by that one; a fold is some of the logs, or a block where there are few.
 3. The form with the least mean left-out error is taken, and none unless that error is `GAIN`
@@ -27,6 +27,7 @@ from benchmarks.hardware.free_runs import Found, FreeRuns, Runs, runs, settled, 
 from benchmarks.hardware.measured import MeasuredSet
 from hybridmodel import Dataset, HybridModel, Trajectory, placement
 from hybridmodel.batches import batch
+from hybridmodel.features import default_features
 from hybridmodel.placement import Placement
 from physics import System
 from residuals import Residual, Supported
@@ -34,25 +35,23 @@ from residuals import Residual, Supported
 FOLDS = 4
 GAIN = 0.02
 RIDGE, TERM_GAIN, MOST_TERMS = 0.01, 0.01, 12  # of the selection of terms
-PRIORS = (0.1, 1e-2, 1e-3)  # on weights, relative to the identified error
+SAMPLES_EACH = 5  # logged samples that a weight of a perceptron needs
 STEPS = 4  # for each of them
-SAMPLES = 10_000  # samples that free runs are fitted to
+SAMPLES = 14_000  # samples that free runs are fitted to
 PARAMETER_PRIOR, SPREAD = 1e-6, 0.3  # on ϑ; deviation of random starts
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A form of the residual."""
+    """A form of the residual, and priors on its weights relative to the identified error."""
 
     name: str
     form: Callable[[Scales], Form]
+    priors: tuple[float, ...]
 
 
-CANDIDATES = (
-    Candidate("perceptron, 8 smooth", lambda s: Perceptron(s, 8, 2.0)),
-    Candidate("perceptron, 16 fine", lambda s: Perceptron(s, 16, 30.0)),
-)
+CANDIDATES = (Candidate("perceptron", lambda s: Perceptron(s, 20, 4.0), (1e-2, 1e-3, 1e-4, 1e-5)),)
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,9 @@ def bare_model(measured: MeasuredSet, system: System) -> HybridModel:
     )
 
 
-def with_residual(measured: MeasuredSet, system: System, residual: Residual) -> HybridModel:
+def with_residual(
+    measured: MeasuredSet, system: System, residual: Residual, features: tuple[str, ...]
+) -> HybridModel:
     """The physics with a residual where the set is uncertain."""
     return HybridModel(
         system,
@@ -89,7 +90,7 @@ def with_residual(measured: MeasuredSet, system: System, residual: Residual) -> 
         substeps=measured.substeps,
         fit_parameters=measured.fit_parameters,
         placement=corrected(measured),
-        features=seen(measured),
+        features=features,
         hold=True,
     )
 
@@ -101,14 +102,16 @@ def corrected(measured: MeasuredSet) -> Placement:
     return placement.force if measured.system.takes_force else placement.derivative
 
 
-def seen(measured: MeasuredSet) -> tuple[str, ...]:
-    """What the residual sees: of a mechanical system all but its coordinates, which are physics."""
+def views(measured: MeasuredSet) -> tuple[tuple[str, ...], ...]:
+    """What the residual may see: of a mechanical system with and without its coordinates."""
     if measured.features is not None:
-        return measured.features
+        return (measured.features,)
     system = measured.system
     moving = {s.rate_of for s in system.states}
     states = [s.name for s in system.states if (s.quaternion or s.name) not in moving]
-    return (*states, *(s.name for s in (*system.memory, *system.inputs, *system.exogenous)))
+    own = (*states, *(s.name for s in (*system.memory, *system.inputs, *system.exogenous)))
+    every = (*default_features(system), *(s.name for s in system.memory))
+    return (own,) if len(own) == len(every) else (own, every)
 
 
 def pieces(measured: MeasuredSet) -> Dataset:
@@ -133,11 +136,11 @@ def folds(measured: MeasuredSet, logs: Dataset, found: Runs, log: np.ndarray) ->
     if len(logs) == 1:
         block = np.arange(shape[1]) * FOLDS // shape[1]
         return [np.broadcast_to(block == k, shape).astype(float) for k in range(FOLDS)]
-    label = np.arange(len(logs)) % min(FOLDS, len(logs))
+    label = np.arange(len(logs)) % (len(logs) if len(logs) <= 2 * FOLDS else FOLDS)
     for name in logs[0].context:
         values = sorted({one.context[name] for one in logs})
         if 1 < len(values) < len(logs):
-            label = np.array([values.index(one.context[name]) for one in logs]) % FOLDS
+            label = np.array([values.index(one.context[name]) for one in logs])
             break
     return [
         np.broadcast_to((label[log] == k)[:, None], shape).astype(float)
@@ -184,14 +187,17 @@ def identify(measured: MeasuredSet, *, seed: int = 0, tell: Tell = _silent) -> H
     problem = FreeRuns(model, scale_of(found), None)
     g = np.random.default_rng(seed)
     count = len(measured.fit_parameters)
-    best: Found | None = None
+    prior, centre = np.full(count, PARAMETER_PRIOR), np.zeros(count)
+    several: list[Found] = []
     for start in range(measured.starts):
-        t = SPREAD * g.standard_normal(count) if start else np.zeros(count)
-        one = solve(problem, found, t, np.full(count, PARAMETER_PRIOR), iterations=25)
-        tell(f"  start {start}: {one.train**0.5:.5f}")
-        if best is None or one.train < best.train:
-            best = one
-    assert best is not None
+        t = SPREAD * g.standard_normal(count) if start else centre
+        several.append(solve(problem, found, t, prior, centre=centre, iterations=8))
+    several.sort(key=lambda one: one.train)
+    last = [
+        solve(problem, found, one.t, prior, centre=centre, iterations=20) for one in several[:2]
+    ]
+    best = min(last, key=lambda one: one.train)
+    tell(f"  starts {[round(one.train**0.5, 5) for one in several]}, best {best.train**0.5:.5f}")
     return bare_model(measured, settled(model, problem, best.t))
 
 
@@ -200,20 +206,17 @@ def again(measured: MeasuredSet, model: HybridModel) -> MeasuredSet:
     return measured.seen_by(model, measured) if measured.seen_by else measured
 
 
-def scales(measured: MeasuredSet, model: HybridModel, logs: Dataset, found: Runs) -> Scales:
+def scales(probe: HybridModel, logs: Dataset, found: Runs, scale: np.ndarray) -> Scales:
     """Of the features over the logs; of r so that it could, held constant, explain the error."""
-    probe = with_residual(measured, model.system, Supported(Perceptron.blank()))
-    windows = batch(probe, logs, 1)
-    with torch.no_grad():
-        z = probe.residual_features(windows.x0(probe), windows.u[:, 0], windows.d[:, 0]).numpy()
+    z = _features(probe, logs).numpy()
     spread = z.std(0)
     spread = np.where(spread > 1e-9, spread, 1.0)
     low, high = np.quantile(z, 0.1, 0), np.quantile(z, 0.9, 0)
     signed = np.flatnonzero((low < -0.1 * spread) & (high > 0.1 * spread))
-    nr = len(probe.placement.signals(model.system))
+    nr = len(probe.placement.signals(probe.system))
     unit = Scales(z.mean(0), spread, np.ones(nr), tuple(signed.tolist()))
     form = Perceptron(unit, 1, 1.0)
-    problem = FreeRuns(probe, scale_of(found), form)
+    problem = FreeRuns(probe, scale, form)
     error, _, A = problem.normal(found, np.concatenate([np.zeros(problem.count), form.start(0)]))
     output = np.sqrt(error / np.maximum(np.diag(A)[-nr:], 1e-12))
     return Scales(unit.mean, spread, output, unit.signed)
@@ -226,6 +229,26 @@ def identified(measured: MeasuredSet, *, seed: int = 0, tell: Tell = _silent) ->
         warm = replace(again(measured, model), system=model.system, starts=1)
         model = identify(warm, seed=seed, tell=tell)
     return model
+
+
+def bare(measured: MeasuredSet, *, seed: int = 0, tell: Tell = _silent) -> HybridModel:
+    """The set's `bare` model identified, on outputs alone.
+
+    Raises ValueError where the set has none.
+    """
+    if measured.bare is None:
+        raise ValueError(f"measured: {measured.name} has no bare model")
+
+    def measured_only(logs: Dataset) -> Dataset:
+        return Dataset(Trajectory(t=one.t, u=one.u, y=one.y, d=one.d) for one in logs)
+
+    without = replace(
+        measured,
+        system=measured.bare,
+        train=measured_only(measured.train),
+        validation=measured_only(measured.validation),
+    )
+    return identify(without, seed=seed, tell=tell)
 
 
 def transfer(measured: MeasuredSet, hybrid: HybridModel, own: HybridModel) -> HybridModel:
@@ -258,30 +281,51 @@ def fit(
     ]
     left_out = {"none": float(np.mean(missed))}
     tell(f"  identified {error:.5g}, left out {left_out['none']:.5g} {np.round(missed, 4)}")
-    known = scales(measured, physics, logs, found)
-    tell(f"  features {seen(measured)}, signed {known.signed}, r {known.output}")
-    bags: dict[str, tuple[Form, list[np.ndarray]]] = {}
-    probe = with_residual(measured, physics.system, Supported(Perceptron.blank()))
-    few = selected(probe, scale, found, log, parts, known, tell)
-    for candidate in (*([Candidate("chosen terms", lambda _: few)] if few else []), *CANDIDATES):
-        form = candidate.form(known)
-        problem = FreeRuns(probe, scale, form)
-        paths: list[list[tuple[float, np.ndarray]]] = []
-        for k, part in enumerate(parts):
-            t = np.concatenate([baseline[k].t, form.start(seed * FOLDS + k)])
-            paths.append(_path(problem, found, part, t, error))
-        for i, strength in enumerate(PRIORS):
-            name = f"{candidate.name}, {strength:g}"
-            each = [path[i][0] for path in paths]
-            left_out[name] = float(np.mean(each))
-            bags[name] = (form, [path[i][1] for path in paths])
-            tell(f"  {name}: {left_out[name]:.5g} {np.round(each, 4)}")
-        tell(f"  {time.perf_counter() - begun:.0f} s")
+    bags: dict[str, tuple[Form, tuple[str, ...], list[np.ndarray]]] = {}
+    for features in views(measured):
+        probe = with_residual(measured, physics.system, Supported(Perceptron.blank()), features)
+        known = scales(probe, logs, found, scale)
+        tell(f"  features {features}, signed {known.signed}, r {known.output}")
+        few = selected(probe, scale, found, log, parts, known, tell)
+        chosen = [Candidate("chosen terms", lambda _, form=few: form, (RIDGE,))] if few else []
+        for candidate in (*chosen, *CANDIDATES):
+            form = candidate.form(known)
+            if len(form.start(0)) * SAMPLES_EACH > sum(piece.steps for piece in logs):
+                continue
+            problem = FreeRuns(probe, scale, form)
+            first = [
+                np.concatenate([baseline[k].t, form.start(seed * len(parts) + k)])
+                for k in range(len(parts))
+            ]
+            last, before = first, np.inf
+            for strength in candidate.priors:
+                name = f"{candidate.name} of {len(features)} signals, prior {strength:g}"
+                prior = np.concatenate([flat, np.full(len(first[0]) - count, strength * error)])
+                last = [
+                    solve(problem, found.weighed(1 - part), t, prior, centre=c, iterations=STEPS).t
+                    for part, t, c in zip(parts, last, first, strict=True)
+                ]
+                each = [
+                    problem.error(found.weighed(part), t)
+                    for part, t in zip(parts, last, strict=True)
+                ]
+                left_out[name], bags[name] = float(np.mean(each)), (form, features, last)
+                tell(f"  {name}: {left_out[name]:.5g} {np.round(each, 4)}")
+                if left_out[name] > min(before, left_out["none"]):
+                    break  # a weaker prior would fit still more of what does not repeat
+                before = left_out[name]
+            tell(f"  {time.perf_counter() - begun:.0f} s")
+    if not bags:
+        return Fitted(physics, physics, "none", left_out, time.perf_counter() - begun)
     chosen = min(bags, key=left_out.__getitem__)
     hybrid = physics
     if left_out[chosen] < (1 - GAIN) ** 2 * left_out["none"]:
-        form, results = bags[chosen]
-        hybrid = _bagged(measured, physics, logs, found, scale, form, results)
+        form, features, results = bags[chosen]
+        residual = Supported(form.residual([t[count:] for t in results]))
+        model = with_residual(measured, physics.system, residual, features)
+        _cover(model, logs)
+        theta = np.mean(results, 0)[:count]
+        hybrid = reidentified(measured, model, found, scale, theta)
     else:
         chosen = "none"
     return Fitted(physics, hybrid, chosen, left_out, time.perf_counter() - begun)
@@ -341,40 +385,20 @@ def selected(
     return Polynomial(known, np.array(index[count:]) - count) if len(index) > count else None
 
 
-def _path(
-    problem: FreeRuns, found: Runs, part: np.ndarray, t: np.ndarray, error: float
-) -> list[tuple[float, np.ndarray]]:
-    """Left-out error and t for each prior, from the strongest on, all pulling to the same start."""
-    first, path = t, []
-    train, held = found.weighed(1 - part), found.weighed(part)
-    for strength in PRIORS:
-        prior = np.full(len(t), strength * error)
-        prior[: problem.count] = PARAMETER_PRIOR
-        t = solve(problem, train, t, prior, centre=first, iterations=STEPS).t
-        path.append((problem.error(held, t), t))
-    return path
-
-
-def _bagged(
-    measured: MeasuredSet,
-    identified: HybridModel,
-    logs: Dataset,
-    found: Runs,
-    scale: np.ndarray,
-    form: Form,
-    results: Sequence[np.ndarray],
-) -> HybridModel:
-    """The mean residual, with the parameters that suit it best."""
-    count = len(measured.fit_parameters)
-    supported = Supported(form.residual([t[count:] for t in results]))
-    model = with_residual(measured, identified.system, supported)
+def _features(model: HybridModel, logs: Dataset) -> torch.Tensor:
+    """z (N, nz) at every logged sample."""
     windows = batch(model, logs, 1)
     with torch.no_grad():
-        z = model.residual_features(windows.x0(model), windows.u[:, 0], windows.d[:, 0])
-        model.residual.support.standardize(z.mean(0), z.std(0).clamp(min=1e-9))  # type: ignore[union-attr]
-        model.residual.cover(z)  # type: ignore[union-attr]
-    mean = np.mean(results, 0)[:count]
-    return reidentified(measured, model, found, scale, mean)
+        return model.residual_features(windows.x0(model), windows.u[:, 0], windows.d[:, 0])
+
+
+def _cover(model: HybridModel, logs: Dataset) -> None:
+    """Where there were data the residual acts in full."""
+    z, supported = _features(model, logs), model.residual
+    if isinstance(supported, Supported):
+        deviation = z.std(0)
+        supported.support.standardize(z.mean(0), torch.where(deviation > 1e-9, deviation, 1.0))
+        supported.cover(z)
 
 
 def reidentified(

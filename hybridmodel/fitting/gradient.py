@@ -20,15 +20,13 @@ from torch import Tensor
 
 from hybridmodel.batches import Batch, batch
 from hybridmodel.data import Dataset
-from hybridmodel.deviation import deviations
 from hybridmodel.fitting.loss import output_scale, training_loss, validation_error
 from hybridmodel.fitting.noise import one_step_noise
 from hybridmodel.fitting.result import FitResult, Progress, settled, without_residual
 from hybridmodel.fitting.resume import Run
-from hybridmodel.fitting.starts import estimated, prior_deviation
+from hybridmodel.fitting.starts import Starts
 from hybridmodel.fitting.targets import standardized
 from hybridmodel.model import HybridModel
-from physics import tangent
 from residuals import Probabilistic
 
 
@@ -107,7 +105,7 @@ def fit(
 
     held_out = batch(model, validation, horizons[-1], stride=stride, start=guess)
     scale = output_scale(model, train)
-    starts = _Starts(model, train, scale, noise) if initial == "estimated" else None
+    starts = Starts(model, train, scale, noise) if initial == "estimated" else None
     bare = without_residual(model)
     physics = validation_error(bare, starts(bare, held_out) if starts else held_out, scale)
     model = standardized(model, train)
@@ -209,35 +207,6 @@ def fit(
             name: values[:, row].cpu().numpy() for name, row in zip(per_log, own, strict=True)
         },
     )
-
-
-class _Starts:
-    """Windows with their starts estimated at a model's present parameters."""
-
-    def __init__(
-        self,
-        model: HybridModel,
-        train: Dataset,
-        scale: Tensor,
-        noise: Mapping[str, float] | None,
-    ) -> None:
-        names = [s.name for s in tangent.signals(model.system.outputs)]
-        if unknown := [name for name in noise or () if name not in names]:
-            raise ValueError(f"noise: no output {unknown[0]!r}; outputs are {names}")
-        self.noise = 0.05 * scale
-        for name, value in (noise or {}).items():
-            if not value > 0:
-                raise ValueError(f"noise of {name!r} must be positive, got {value}")
-            self.noise[names.index(name)] = value
-        spread = torch.ones_like(model.noise)
-        if all(log.x is not None for log in train):
-            states = np.concatenate([log.x for log in train])
-            known = np.std(deviations(model.system.states, states), axis=0)
-            spread = torch.as_tensor(np.where(known > 1e-9, known, 1.0)).to(spread)
-        self.prior = prior_deviation(model, self.noise, spread)
-
-    def __call__(self, model: HybridModel, windows: Batch, p: Tensor | None = None) -> Batch:
-        return windows.starting(estimated(model, windows, self.noise, self.prior, p=p))
 
 
 def _own_rows(model: HybridModel, names: Sequence[str]) -> list[int]:

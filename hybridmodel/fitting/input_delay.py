@@ -20,11 +20,11 @@ import torch
 
 from hybridmodel.batches import batch
 from hybridmodel.data import Dataset
-from hybridmodel.fitting.gradient import _Starts as Starts
 from hybridmodel.fitting.identify import FARTHEST, identify
 from hybridmodel.fitting.loss import misfit, output_scale, validation_error
 from hybridmodel.fitting.noise import one_step_noise
 from hybridmodel.fitting.result import Progress, settled
+from hybridmodel.fitting.starts import Starts as Starts
 from hybridmodel.model import HybridModel
 from physics import InputDelay, System
 

@@ -9,10 +9,15 @@ is measured, wide where it is guessed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from hybridmodel.batches import Batch, outputs
+from hybridmodel.data import Dataset
+from hybridmodel.deviation import deviations
 from hybridmodel.model import HybridModel
 from physics import tangent
 
@@ -67,3 +72,33 @@ def prior_deviation(model: HybridModel, noise: Tensor, spread: Tensor) -> Tensor
         for i, s in enumerate(tangent.signals(model.system.states))
     ]
     return torch.stack(rows)
+
+
+class Starts:
+    """Windows with their starts estimated at a model's present parameters."""
+
+    def __init__(
+        self,
+        model: HybridModel,
+        train: Dataset,
+        scale: Tensor,
+        noise: Mapping[str, float] | None,
+    ) -> None:
+        names = [s.name for s in tangent.signals(model.system.outputs)]
+        if unknown := [name for name in noise or () if name not in names]:
+            raise ValueError(f"noise: no output {unknown[0]!r}; outputs are {names}")
+        self.noise = 0.05 * scale
+        for name, value in (noise or {}).items():
+            if not value > 0:
+                raise ValueError(f"noise of {name!r} must be positive, got {value}")
+            self.noise[names.index(name)] = value
+        spread = torch.ones_like(model.noise)
+        logged = [log.x for log in train if log.x is not None]
+        if logged:
+            states = np.concatenate(logged)
+            known = np.std(deviations(model.system.states, states), axis=0)
+            spread = torch.as_tensor(np.where(known > 1e-9, known, 1.0)).to(spread)
+        self.prior = prior_deviation(model, self.noise, spread)
+
+    def __call__(self, model: HybridModel, windows: Batch, p: Tensor | None = None) -> Batch:
+        return windows.starting(estimated(model, windows, self.noise, self.prior, p=p))

@@ -12,10 +12,15 @@ import casadi as ca
 import pytest
 import torch
 
-from hybridmodel import HybridModel, physics
+from hybridmodel import HybridModel, physics, placement
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted(DOCS.rglob("*.md"))
+CHOICES = [p for p in PAGES if p.parent.name in ("placements", "residuals")]
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(DOCS).with_suffix(""))
 
 
 def cart() -> tuple[ca.SX, ca.SX, ca.SX, ca.SX]:
@@ -77,7 +82,20 @@ def test_bring_your_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert scope["exported"].check.holds
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [DOCS / "choosing.md", *CHOICES], ids=_name)
+def test_choosing(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scope = run(str(page.relative_to(DOCS)), {}, tmp_path, monkeypatch)
+    assert isinstance(scope["model"], HybridModel)
+
+
+def test_every_placement_and_family_has_a_page() -> None:
+    known = {p.relative_to(DOCS).with_suffix("").as_posix() for p in CHOICES}
+    assert {f"placements/{each.name}" for each in placement.ALL} <= known
+    index = (DOCS / "choosing.md").read_text(encoding="utf-8")
+    assert [page for page in sorted(known) if f"({page}.md)" not in index] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_the_files_it_names_are_there(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
