@@ -26,7 +26,7 @@ from physics import Mechanical, Parameter, Signal
 
 ARMS = {"single": 1, "double": 2, "triple": 3}
 RAW, EVERY = 0.001, 10  # logged step [s], samples in a model step of 0.01 s
-HORIZON = {"single": 250, "double": 250, "triple": 150}
+HORIZON = {"single": 900, "double": 250, "triple": 150}
 LARGEST = "train_00"
 VALIDATION = {"single": (2,), "double": (3, 8, 13, 18, 23), "triple": (2, 7, 12, 17, 21)}
 

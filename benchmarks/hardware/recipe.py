@@ -2,11 +2,12 @@
 
 1. Identification: the declared parameters by output error over the protocol's horizon, best of
    the set's starts on all fitting logs: all go some steps, the two best to the end.
-2. Candidates: each form of `CANDIDATES` is fitted with the parameters on all folds but one and
-   stopped by that one; a fold is some of the logs, or a block where there are few.
-3. The form with the least mean left-out error is taken, and none unless that error is `GAIN`
-   below that of the parameters alone, fitted to the same folds.
-4. The residual is the mean over the folds, which shrinks what does not repeat, and fades to zero
+2. Candidates: each form of the residual is fitted together with the parameters to all parts but
+   one, under weaker and weaker priors while the left-out part gains by it; a part is a log, some
+   logs, a block where there are few, or a value of a context that differs (gain, payload).
+3. The form and prior of least left-out error (geometric mean) are taken, and none unless that is
+   `GAIN` below the parameters alone, fitted to the same parts.
+4. The residual is the mean over the parts, which shrinks what does not repeat, and fades to zero
    where there were no data; the parameters are then identified again with it held.
 
 Held-out logs are seen by `MeasuredSet.score` alone, at the end.
@@ -253,11 +254,13 @@ def bare(measured: MeasuredSet, *, seed: int = 0, tell: Tell = _silent) -> Hybri
 
 def transfer(measured: MeasuredSet, hybrid: HybridModel, own: HybridModel) -> HybridModel:
     """The residual of another machine on this one: the parameters again, from its identified."""
-    measured = again(measured, own)
-    _, found, _ = prepared(measured, own)
-    model = hybrid.rebuilt(own.system)
-    theta = np.zeros(len(measured.fit_parameters))
-    return reidentified(measured, model, found, left_by(own, found), theta)
+    model, seen = hybrid.rebuilt(own.system), own
+    for _ in range(3 if measured.seen_by else 1):
+        measured = again(measured, seen)
+        _, found, _ = prepared(measured, own)
+        theta = np.zeros(len(measured.fit_parameters))
+        model = seen = reidentified(measured, model, found, left_by(own, found), theta)
+    return model
 
 
 def fit(
@@ -279,7 +282,7 @@ def fit(
     missed = [
         alone.error(found.weighed(part), one.t) for part, one in zip(parts, baseline, strict=True)
     ]
-    left_out = {"none": float(np.mean(missed))}
+    left_out = {"none": _typical(missed)}
     tell(f"  identified {error:.5g}, left out {left_out['none']:.5g} {np.round(missed, 4)}")
     bags: dict[str, tuple[Form, tuple[str, ...], list[np.ndarray]]] = {}
     for features in views(measured):
@@ -309,7 +312,7 @@ def fit(
                     problem.error(found.weighed(part), t)
                     for part, t in zip(parts, last, strict=True)
                 ]
-                left_out[name], bags[name] = float(np.mean(each)), (form, features, last)
+                left_out[name], bags[name] = _typical(each), (form, features, last)
                 tell(f"  {name}: {left_out[name]:.5g} {np.round(each, 4)}")
                 if left_out[name] > min(before, left_out["none"]):
                     break  # a weaker prior would fit still more of what does not repeat
@@ -329,6 +332,11 @@ def fit(
     else:
         chosen = "none"
     return Fitted(physics, hybrid, chosen, left_out, time.perf_counter() - begun)
+
+
+def _typical(errors: Sequence[float] | np.ndarray) -> float:
+    """Geometric mean: a part that all miss must not outvote the others."""
+    return float(np.exp(np.mean(np.log(np.maximum(errors, 1e-12)))))
 
 
 def selected(
@@ -365,13 +373,13 @@ def selected(
     def left_out(index: list[int]) -> float:
         at = np.ix_(index, index)
         ridge = np.diag([PARAMETER_PRIOR if i < count else RIDGE * e.sum() for i in index])
-        total = 0.0
+        missed: list[float] = []
         for k in range(len(parts)):
             delta = -np.linalg.solve(
                 rest_A[k][at] + ridge + 1e-12 * np.eye(len(index)), rest_g[k][index]
             )
-            total += e[k] + 2 * g[k][index] @ delta + delta @ A[k][at] @ delta
-        return float(total)
+            missed.append(e[k] + 2 * g[k][index] @ delta + delta @ A[k][at] @ delta)
+        return _typical(np.array(missed) / share)
 
     index = list(range(count))
     best = left_out(index)

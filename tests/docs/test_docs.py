@@ -68,6 +68,13 @@ def test_robots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert log.steps == 50
 
 
+def test_learning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scope = run("learning.md", {}, tmp_path, monkeypatch)
+    assert scope["about"].unidentifiable
+    assert scope["result"].validation < scope["result"].physics
+    assert scope["own"].parameter_values() != {"mass": 1.0}
+
+
 def test_bring_your_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"dompc_model": of_dompc(), "acados_model": of_acados()}
     scope = run("bring_your_model.md", known, tmp_path, monkeypatch)
