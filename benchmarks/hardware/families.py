@@ -9,12 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from residuals import Ensemble, Linear, Residual
+from residuals import Ensemble, Linear, Residual, Stacked
 
 FINE = (0.03, 0.3)  # widths of signs, in deviations of a feature
 NEAR = 0.1  # rounds the corner of |x|
@@ -108,7 +109,7 @@ class Perceptron(Form):
         made = made.sized(self.nz, self.nr)
         W, b, V, c = (np.stack(a) for a in zip(*map(self._parts, several), strict=True))
         with torch.no_grad():
-            first = made.chain[0]
+            first = cast(Stacked, made.chain[0])
             for parameter, value in zip(
                 (first.weight, first.bias, made.mean.weight, made.mean.bias),
                 (W, b, V, c),
@@ -190,7 +191,7 @@ class Polynomial(Form):
         V = self._weights(w)
         psi = self._psi(x)
         rows = torch.as_tensor(x)
-        _, tangents = torch.func.jvp(
+        _, tangents = torch.func.jvp(  # type: ignore[assignment]
             lambda at: self.basis(at),
             (rows.expand(self.nz, *rows.shape).contiguous(),),
             (torch.eye(self.nz, dtype=rows.dtype)[:, None, :].expand(-1, len(x), -1).contiguous(),),

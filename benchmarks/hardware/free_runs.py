@@ -2,9 +2,10 @@
 
     x_{k+1} = F(x_k, u_k, p, d_k, r_k),   r_k = r(z(x_k, u_k, d_k); w) held over the step
     S_{k+1} = (F_x + F_r r_z z_x) S_k + (F_p p_ϑ, F_r r_w),   S = ∂x/∂(ϑ, w)
-    min over ϑ, w of  Σ c e²/Σ c + ‖D (ϑ, w)‖²,   e = (ŷ − y)/s
+    min over ϑ, w of  Σ c ρ(e)/Σ c + ‖D (ϑ, w)‖²,   e = (ŷ − y)/s
 
-Levenberg–Marquardt (Marquardt 1963) with exact slopes: physics by CasADi, the network by hand.
+ρ is Huber's, so that a few wild samples do not decide; Levenberg–Marquardt (Marquardt 1963) on
+reweighted squares with exact slopes: physics by CasADi, the network by hand.
 Training a few hundred weights over long runs takes tens of steps instead of thousands.
 """
 
@@ -124,17 +125,17 @@ class FreeRuns:
                 np.nan_to_num(self._call(self._step, n, x, u, P, d, r)[0][..., 0].T), -1e6, 1e6
             )
             found[:, k] = (
-                x[: found.shape[2]].T
+                x[: data.y.shape[2]].T
                 if self._identity
                 else self._call(self._output, n, x, u, P, d)[0][..., 0]
             )
         return np.clip((found - data.y) / self.scale, -LARGEST, LARGEST)
 
     def error(self, data: Runs, t: np.ndarray) -> float:
-        """Σ c e²/Σ c, per output."""
+        """Σ c ρ(e)/Σ c, per output."""
         e = self.errors(data, t)
         c = data.weight[..., None]
-        return float((c * e * e).sum() / (c.sum() * e.shape[-1]))
+        return float((c * _huber(e)).sum() / (c.sum() * e.shape[-1]))
 
     def normal(self, data: Runs, t: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """The error, its half gradient g (nt,), and Gauss and Newton's half curvature (nt, nt)."""
@@ -167,14 +168,20 @@ class FreeRuns:
                 y, J = y[..., 0], of[..., :nx] @ S
                 J[..., : self.count] += of[..., nx:] @ dp
             e = (y - data.y[:, k]) / self.scale
-            c = np.sqrt(data.weight[:, k])[:, None] * (np.abs(e) < LARGEST)
-            J = (J / self.scale[:, None] * c[..., None]).reshape(-1, nt)
-            e = (np.clip(e, -LARGEST, LARGEST) * np.sqrt(data.weight[:, k])[:, None]).ravel()
+            e = np.clip(e, -LARGEST, LARGEST)
+            total += float((data.weight[:, k, None] * _huber(e)).sum())
+            c = np.sqrt(data.weight[:, k, None] / np.maximum(np.abs(e), 1.0))
+            J = (J / self.scale[:, None] * (c * (np.abs(e) < LARGEST))[..., None]).reshape(-1, nt)
             A += J.T @ J
-            g += J.T @ e
-            total += float(e @ e)
+            g += J.T @ (c * e).ravel()
         size = data.weight.sum() * data.y.shape[2]
         return total / size, g / size, A / size
+
+
+def _huber(e: np.ndarray) -> np.ndarray:
+    """ρ(e) = e² within 1, 2|e| − 1 beyond."""
+    size = np.abs(e)
+    return np.where(size <= 1, size * size, 2 * size - 1)
 
 
 @dataclass(frozen=True)

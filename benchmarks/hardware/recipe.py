@@ -5,8 +5,8 @@
 2. Candidates: each form of the residual is fitted together with the parameters to all parts but
    one, under weaker and weaker priors while the left-out part gains by it; a part is a log, some
    logs, a block where there are few, or a value of a context that differs (gain, payload).
-3. The form and prior of least left-out error (geometric mean) are taken, and none unless that is
-   `GAIN` below the parameters alone, fitted to the same parts.
+3. The form and prior of least left-out error (geometric mean) are taken of those that are, by
+   more than one standard error over the parts, `GAIN` below the parameters alone; else none.
 4. The residual is the mean over the parts, which shrinks what does not repeat, and fades to zero
    where there were no data; the parameters are then identified again with it held.
 
@@ -52,7 +52,9 @@ class Candidate:
     priors: tuple[float, ...]
 
 
-CANDIDATES = (Candidate("perceptron", lambda s: Perceptron(s, 20, 4.0), (1e-2, 1e-3, 1e-4, 1e-5)),)
+CANDIDATES = (
+    Candidate("perceptron", lambda s: Perceptron(s, 24, 4.0), (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)),
+)
 
 
 @dataclass(frozen=True)
@@ -175,10 +177,10 @@ def scale_of(found: Runs) -> np.ndarray:
 
 
 def left_by(identified: HybridModel, found: Runs) -> np.ndarray:
-    """s (ny,), root mean square of what the physics leaves: weights of largest likelihood."""
+    """s (ny,), deviation of what the physics leaves, by its mean size: likelihood's weights."""
     moved = scale_of(found)
     e = FreeRuns(identified, moved, None).errors(found, np.zeros(len(identified.fit_parameters)))
-    return moved * np.sqrt(np.mean(np.minimum(e * e, 1.0), (0, 1)) + 1e-12)
+    return moved * (1.25 * np.mean(np.abs(e), (0, 1)) + 1e-6)
 
 
 def identify(measured: MeasuredSet, *, seed: int = 0, tell: Tell = _silent) -> HybridModel:
@@ -285,6 +287,7 @@ def fit(
     left_out = {"none": _typical(missed)}
     tell(f"  identified {error:.5g}, left out {left_out['none']:.5g} {np.round(missed, 4)}")
     bags: dict[str, tuple[Form, tuple[str, ...], list[np.ndarray]]] = {}
+    parted: dict[str, list[float]] = {}
     for features in views(measured):
         probe = with_residual(measured, physics.system, Supported(Perceptron.blank()), features)
         known = scales(probe, logs, found, scale)
@@ -312,26 +315,29 @@ def fit(
                     problem.error(found.weighed(part), t)
                     for part, t in zip(parts, last, strict=True)
                 ]
+                parted[name] = each
                 left_out[name], bags[name] = _typical(each), (form, features, last)
                 tell(f"  {name}: {left_out[name]:.5g} {np.round(each, 4)}")
                 if left_out[name] > min(before, left_out["none"]):
                     break  # a weaker prior would fit still more of what does not repeat
                 before = left_out[name]
             tell(f"  {time.perf_counter() - begun:.0f} s")
-    if not bags:
-        return Fitted(physics, physics, "none", left_out, time.perf_counter() - begun)
-    chosen = min(bags, key=left_out.__getitem__)
-    hybrid = physics
-    if left_out[chosen] < (1 - GAIN) ** 2 * left_out["none"]:
+    sure = {name for name, each in parted.items() if _repeats(each, missed)}
+    hybrid, chosen = physics, min(sure, key=left_out.__getitem__, default="none")
+    if chosen != "none":
         form, features, results = bags[chosen]
         residual = Supported(form.residual([t[count:] for t in results]))
         model = with_residual(measured, physics.system, residual, features)
         _cover(model, logs)
         theta = np.mean(results, 0)[:count]
         hybrid = reidentified(measured, model, found, scale, theta)
-    else:
-        chosen = "none"
     return Fitted(physics, hybrid, chosen, left_out, time.perf_counter() - begun)
+
+
+def _repeats(each: Sequence[float], alone: Sequence[float]) -> bool:
+    """Whether the error falls by more than `GAIN`, and by more than the parts differ in that."""
+    fall = np.log(np.maximum(each, 1e-12)) - np.log(np.maximum(alone, 1e-12))
+    return bool(fall.mean() + fall.std(ddof=1) / np.sqrt(len(fall)) < 2 * np.log(1 - GAIN))
 
 
 def _typical(errors: Sequence[float] | np.ndarray) -> float:
@@ -424,20 +430,22 @@ class _Held(Form):
     """The model's own residual, with nothing to fit."""
 
     def __init__(self, model: HybridModel) -> None:
-        self.residual_, self.nr = model.residual, len(model.placement.signals(model.system))
+        if model.residual is None:
+            raise ValueError("model has no residual to hold")
+        self.held, self.nr = model.residual, len(model.placement.signals(model.system))
 
     def start(self, seed: int) -> np.ndarray:
         return np.zeros(0)
 
     def value(self, w: np.ndarray, z: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return self.residual_(torch.as_tensor(z)).numpy()
+            return self.held(torch.as_tensor(z)).numpy()
 
     def slopes(self, w: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         n, nz = z.shape
         at = torch.as_tensor(z)
-        r, tangents = torch.func.jvp(
-            self.residual_,
+        r, tangents = torch.func.jvp(  # type: ignore[assignment]
+            self.held,
             (at.expand(nz, n, nz).contiguous(),),
             (torch.eye(nz, dtype=at.dtype)[:, None, :].expand(-1, n, -1).contiguous(),),
         )
@@ -445,4 +453,4 @@ class _Held(Form):
         return r[0].detach().numpy(), rz, np.zeros((n, self.nr, 0))
 
     def residual(self, several: Sequence[np.ndarray]) -> Residual:
-        return self.residual_
+        return self.held

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
+from collections.abc import Sequence
 
 import torch
 
@@ -24,30 +26,42 @@ def regress(
     train: Dataset,
     validation: Dataset,
     *,
+    spans: Sequence[int] = (1,),
     horizon: int = 20,
     stride: int = 1,
 ) -> FitResult:
     """Solve for the residual of a copy of `model`, its declared parameters held as they are.
 
-    One-step targets carry the noise of the logs divided by dt: smooth noisy logs first, or `fit`
-    over longer horizons. `horizon` is that of the validation error alone. Raises ValueError where
-    the residual has no closed form.
+    spans     steps that each target is taken over: with one step it carries the noise of the logs
+              divided by dt, with several less of it and less detail; of several spans the one
+              with the least validation error is kept
+    horizon   of that error
+
+    Raises ValueError where the residual has no closed form, or naming the argument.
     """
     started = time.perf_counter()
     if not isinstance(model.residual, Regressed):
-        found = type(model.residual).__name__
-        raise ValueError(f"model: its residual {found} has no closed form; use `fit`")
-    model = standardized(model, train)
-    found = targets(model, train)
-    with torch.no_grad():
-        model.residual.solve(found.z, found.r)  # type: ignore[union-attr]
+        family = type(model.residual).__name__
+        raise ValueError(f"model: its residual {family} has no closed form; use `fit`")
+    if not spans:
+        raise ValueError("spans must name at least one number of steps")
     held_out, scale = batch(model, validation, horizon, stride=stride), output_scale(model, train)
-    error = validation_error(model, held_out, scale)
     physics = validation_error(without_residual(model), held_out, scale)
+    start = standardized(model, train)
+    found: list[tuple[float, HybridModel]] = []
+    history = []
+    for span in spans:
+        candidate = copy.deepcopy(start)
+        wanted = targets(candidate, train, span)
+        with torch.no_grad():
+            candidate.residual.solve(wanted.z, wanted.r)  # type: ignore[union-attr,operator]
+        found.append((validation_error(candidate, held_out, scale), candidate))
+        history.append({"span": float(span), "validation": found[-1][0], "physics": physics})
+    error, model = min(found, key=lambda pair: pair[0])
     model.noise.copy_(one_step_noise(model, validation))
     return FitResult(
         model=settled(model),
-        history=(),
+        history=tuple(history),
         validation=error,
         physics=physics,
         stopped="converged",

@@ -121,8 +121,17 @@ def fit(
         seed,
     )
 
-    def error_of(model: HybridModel) -> float:
-        return validation_error(model, starts(model, held_out) if starts else held_out, scale)
+    def judged(model: HybridModel) -> tuple[float, float]:
+        """The error on the validation logs, and what the best epoch is chosen by."""
+        begun = starts(model, held_out) if starts else held_out
+        error = validation_error(model, begun, scale)
+        if log_noise is None:
+            return error, error
+        with torch.no_grad():
+            merit = training_loss(
+                model, begun, scale, p=model.physical(), penalty=0.0, log_noise=log_noise
+            )
+        return error, float(torch.nan_to_num(merit, nan=torch.inf))
 
     count = model.residual.count if isinstance(model.residual, Probabilistic) else 1
     arguments = {
@@ -132,7 +141,7 @@ def fit(
         "patience": patience, "clip": clip, "seed": seed,
     }  # fmt: skip
     if checkpoint is None or not run.resume(checkpoint, arguments, (train, validation)):
-        run.best = error_of(model)
+        run.best, run.merit = judged(model)
     started = time.perf_counter() - run.seconds
     stopped = "budget"
     try:
@@ -171,7 +180,7 @@ def fit(
                         continue
                     run.optimizer.step()
                     losses.append(float(value.detach()))
-                run.ended(epoch, error_of(model))
+                run.ended(epoch, *judged(model))
                 row = {
                     "stage": stage,
                     "horizon": horizon,

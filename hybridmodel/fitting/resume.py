@@ -20,7 +20,7 @@ from hybridmodel.files import write_atomically
 from hybridmodel.model import HybridModel
 
 State = dict[str, Tensor]
-_NUMBERS = ("stage", "epoch", "since", "stage_best", "best", "seconds")
+_NUMBERS = ("stage", "epoch", "since", "stage_merit", "best", "merit", "seconds")
 
 
 class Run:
@@ -51,7 +51,8 @@ class Run:
         self.generator = torch.Generator().manual_seed(seed)
         self.history: list[Mapping[str, float]] = []
         self.stage, self.epoch, self.since = 0, 0, 0
-        self.stage_best, self.best, self.error, self.seconds = math.inf, math.inf, math.inf, 0.0
+        self.error, self.best, self.seconds = math.inf, math.inf, 0.0
+        self.merit, self.stage_merit = math.inf, math.inf  # of the best epoch, and of a stage
         self.begun = -1
         self.start = self.best_state = self._copy()
         self._new_optimizer()
@@ -63,7 +64,7 @@ class Run:
         self._put(self.start)
         if stage:
             self.epoch, self.since = 0, 0
-        self.stage, self.stage_best, self.begun = stage, math.inf, stage
+        self.stage, self.stage_merit, self.begun = stage, math.inf, stage
         self._new_optimizer()
         return True
 
@@ -74,14 +75,14 @@ class Run:
     def order(self, count: int) -> Tensor:
         return torch.randperm(count, generator=self.generator)
 
-    def ended(self, epoch: int, error: float) -> None:
-        """Note the validation error of an epoch."""
+    def ended(self, epoch: int, error: float, merit: float) -> None:
+        """Note the validation error of an epoch, and the number that the least of is best."""
         self.error, self.epoch, self.since = error, epoch + 1, self.since + 1
-        if error < self.stage_best:
-            self.stage_best, self.since = error, 0
+        if merit < self.stage_merit:
+            self.stage_merit, self.since = merit, 0
             self.start = self._copy()
-        if error < self.best:
-            self.best, self.best_state = error, self.start
+        if merit < self.merit:
+            self.merit, self.best, self.best_state = merit, error, self.start
 
     def restore_best(self) -> None:
         self._put(self.best_state)

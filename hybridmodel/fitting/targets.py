@@ -3,7 +3,8 @@
     r* = argmin ‖x⁺ ⊟ F(x, u, r)‖ ≈ (∂F/∂r)⁺ (x⁺ ⊟ F(x, u, 0)),
 
 the same for every placement; states are measured in their deviations over the data. Of sensors
-it is y ⊟ h(x, u).
+it is y ⊟ h(x, u). Over a span of several steps with one r the noise of the logs counts less, by
+that many times where r is an acceleration, and what changes within the span is averaged.
 """
 
 from __future__ import annotations
@@ -23,19 +24,34 @@ from residuals import Support
 
 @dataclass(frozen=True)
 class Targets:
-    """z (N, nz) and r* (N, nr) of N single steps."""
+    """z (N, nz) and r* (N, nr) of N steps, or spans of steps."""
 
     z: Tensor
     r: Tensor
 
 
-def targets(model: HybridModel, data: Dataset) -> Targets:
-    """z and r* of every step of the data."""
-    windows = batch(model, data, 1, start="guessed")
+def targets(model: HybridModel, data: Dataset, span: int = 1) -> Targets:
+    """z and r* of every span of steps of the data, half a span apart; z is the mean over the span.
+
+    Raises ValueError for a span < 1, or of more than one step where memory of the residual or
+    states that no log tells would have to be followed through it.
+    """
+    if span < 1:
+        raise ValueError(f"span must be at least 1 step, got {span}")
+    windows = batch(model, data, span, stride=max(1, span // 2), start="guessed")
+    measured = model.system.outputs == model.system.states
+    truth = windows.y if measured else windows.x
+    if span > 1 and (model.nm or truth is None):
+        raise ValueError("span must be 1 for a residual with memory and for logs without states")
     with torch.no_grad():
-        u, d = windows.u[:, 0], windows.d[:, 0]
         x = windows.x0(model)
-        return Targets(model.residual_features(x, u, d), _wanted(model, windows, x, data))
+        z = [model.residual_features(x, windows.u[:, 0], windows.d[:, 0])]
+        for k in range(1, span):
+            assert truth is not None
+            u_past = torch.cat([windows.past_u, windows.u[:, :k]], 1)
+            then = model.initial_state(truth[:, k], u_past)
+            z.append(model.residual_features(then, windows.u[:, k], windows.d[:, k]))
+        return Targets(torch.stack(z).mean(0), _wanted(model, windows, x, data))
 
 
 def standardized(model: HybridModel, data: Dataset) -> HybridModel:
@@ -80,12 +96,16 @@ def _wanted(model: HybridModel, windows: Batch, x: Tensor, data: Dataset) -> Ten
     held = replace(model.scheme, hold=True)
 
     def ahead(r: Tensor) -> Tensor:
-        return model.step_with(model.constant(r), held, x, u, p, d)[..., :n]
+        s = x
+        for k in range(windows.u.shape[1]):
+            u, d = windows.u[:, k], windows.d[:, k]
+            s = model.step_with(model.constant(r), held, s, u, p, d)
+        return s[..., :n]
 
     unmoved = ahead(none)
     logged = deviations(system.states, truth[:, 0].cpu().numpy())
     spread = torch.as_tensor(logged).to(none).std(0).clamp(min=1e-12)
-    error = model.state_difference(truth[:, 1], unmoved)
+    error = model.state_difference(truth[:, -1], unmoved)
     return _solve(lambda r: model.state_difference(ahead(r), unmoved), none, error, spread)
 
 

@@ -292,7 +292,9 @@ class Case:
     @cached_property
     def trained(self) -> HybridModel:
         """With random weights, scales and parameters."""
-        return trained(self.build(self.recipe))
+        # a damping, or a factor on an inertia, that is drawn too large makes any step diverge
+        strong = self.placement in (placements.parameters, placements.dissipation)
+        return trained(self.build(self.recipe), size=0.05 if strong else 0.4)
 
     def draw(self, *batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
         """Random x (…, nx), u (…, nu), d (…, nd)."""
@@ -336,14 +338,14 @@ class Case:
         return PLANNERS[names[names.index(self.planner_name) - 1]](self.problem)
 
 
-def trained(model: HybridModel, seed: int = 0) -> HybridModel:
+def trained(model: HybridModel, seed: int = 0, size: float = 0.4) -> HybridModel:
     """The same model with weights, scales and parameters drawn at random, in place."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         model.theta.copy_(0.2 * torch.randn(model.theta.shape, generator=generator))
         if model.residual is not None:
             for weight in model.residual.parameters():
-                weight.copy_(0.4 * torch.randn(weight.shape, generator=generator))
+                weight.copy_(size * torch.randn(weight.shape, generator=generator))
             nz, nr = model.residual.nz, model.residual.nr
             mean, spread, scale = (torch.rand(n, generator=generator) for n in (nz, nz, nr))
             model.residual.standardize(mean - 0.5, spread + 0.5, scale + 0.5)

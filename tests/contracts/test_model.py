@@ -165,7 +165,7 @@ def test_a_copy_is_equal_and_apart(case) -> None:
     assert torch.equal(twin(x, u, d), before)
     with torch.no_grad():
         for tensor in (*twin.parameters(), *twin.buffers()):
-            tensor.add_(1.0)
+            tensor.add_(1)
     assert torch.equal(case.trained(x, u, d), before)
 
 
