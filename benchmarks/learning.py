@@ -24,6 +24,7 @@ from benchmarks import (
     placements,
 )
 from benchmarks.figures import Row, publish
+from benchmarks.hardware import table as hardware
 
 PARTS: Mapping[str, Callable[[bool], Iterable[Row]]] = {
     "coverage": identification.coverage,
@@ -45,9 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     parts = dict(PARTS)
     if arguments.data is not None:
-        from benchmarks.hardware import recipe
-
-        parts["hardware"] = lambda quick: recipe.rows(arguments.data, quick)
+        parts["hardware"] = lambda quick: hardware.rows(arguments.data, quick)
     chosen = list(parts) if arguments.only is None else arguments.only.split(",")
     if unknown := [name for name in chosen if name not in parts]:
         hint = "; hardware needs --data" if "hardware" in unknown else ""
