@@ -149,8 +149,41 @@ def _flowing(system: System) -> Signals:
     return tuple(s for s in system.states if s.quaternion is None)
 
 
+# functions with names, not lambdas: a placement crosses to worker processes
+
+
+def _inputs(system: System) -> Signals:
+    return system.inputs
+
+
+def _parameters(system: System) -> Signals:
+    return tuple(Signal(name) for name in system.parameters)
+
+
+def _potential_slopes(system: System) -> Signals:
+    if not system.takes_force:
+        return ()
+    return feature_signals(_coordinates(system), _coordinate_features(system))
+
+
+def _tangent_states(system: System) -> Signals:
+    return tangent.signals(system.states)
+
+
+def _tangent_outputs(system: System) -> Signals:
+    return tangent.signals(system.outputs)
+
+
 def _itself(chosen: Signals) -> Signals:
     return chosen
+
+
+def _damping_entries(chosen: Signals) -> Signals:
+    return (Signal("damping"), *_triangle(chosen, diagonal=True))
+
+
+def _skew_entries(chosen: Signals) -> Signals:
+    return _triangle(chosen, diagonal=False)
 
 
 def _triangle(chosen: Signals, *, diagonal: bool) -> Signals:
@@ -240,43 +273,21 @@ class Placement:
 acceleration = Placement("acceleration", _velocities, flow=_add, needs_ode=True)
 force = Placement("force", _forced, flow=_force, needs_ode=True)
 derivative = Placement("derivative", _flowing, flow=_add, needs_ode=True)
-input = Placement("input", lambda system: system.inputs, flow=_add_to_input)
-parameters = Placement(
-    "parameters",
-    lambda system: tuple(Signal(name) for name in system.parameters),
-    flow=_move_parameters,
-)
+input = Placement("input", _inputs, flow=_add_to_input)
+parameters = Placement("parameters", _parameters, flow=_move_parameters)
 dissipation = Placement(
-    "dissipation",
-    _forced,
-    numbers=lambda chosen: (Signal("damping"), *_triangle(chosen, diagonal=True)),
-    flow=_dissipate,
-    needs_ode=True,
+    "dissipation", _forced, numbers=_damping_entries, flow=_dissipate, needs_ode=True
 )
-gyroscopic = Placement(
-    "gyroscopic",
-    _forced,
-    numbers=lambda chosen: _triangle(chosen, diagonal=False),
-    flow=_turn,
-    needs_ode=True,
-)
+gyroscopic = Placement("gyroscopic", _forced, numbers=_skew_entries, flow=_turn, needs_ode=True)
 potential = Placement(
     "potential",
-    lambda system: (
-        feature_signals(_coordinates(system), _coordinate_features(system))
-        if system.takes_force
-        else ()
-    ),
+    _potential_slopes,
     flow=_descend,
     needs_ode=True,
     sees=_coordinate_features,
 )
-next_state = Placement(
-    "next_state", lambda system: tangent.signals(system.states), on_next=tangent.retract
-)
-output = Placement(
-    "output", lambda system: tangent.signals(system.outputs), on_output=tangent.retract
-)
+next_state = Placement("next_state", _tangent_states, on_next=tangent.retract)
+output = Placement("output", _tangent_outputs, on_output=tangent.retract)
 ALL = (
     acceleration,
     force,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -194,6 +196,11 @@ def test_an_output_is_corrected_and_the_state_is_not() -> None:
     assert (model.output(X, U) - X).tolist() == pytest.approx([0.2, 0.0])
     y = model.output_function()(X.numpy(), U.numpy(), [], []).full()[:, 0]
     assert y.tolist() == pytest.approx(model.output(X, U).tolist(), rel=1e-12)
+
+
+def test_every_placement_crosses_to_another_process() -> None:
+    for where in placement.ALL:
+        assert pickle.loads(pickle.dumps(where)) == where
 
 
 def test_forces_need_a_mechanical_system() -> None:

@@ -53,9 +53,12 @@ def tumbling(seed: int, steps: int = 40, **effects: object) -> Trajectory:
 @pytest.mark.parametrize("where", placement.ALL, ids=lambda p: p.name)
 def test_a_rollout_stays_on_the_sphere(where, integrator) -> None:
     model = HybridModel(QUADROTOR, MLP((4,)), dt=0.02, placement=where, integrator=integrator)
+    # a torque of 1 N·m turns this body at 400 rad/s²: what acts as a force must be small
+    small = where.flow not in (placement.acceleration.flow, placement.input.flow)
     with torch.no_grad():
         for weight in model.residual.parameters():
-            weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
+            size = 0.01 if small else 0.3
+            weight.normal_(0, size, generator=torch.Generator().manual_seed(0))
     u = torch.rand(5, 50, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     length = model.rollout(random_state(2, 5), u)[..., ATTITUDE].norm(dim=-1)
     torch.testing.assert_close(length, torch.ones_like(length), rtol=0, atol=1e-14)
