@@ -5,8 +5,9 @@
 Σ_r is what the residual says of its own error, R > 0 (`model.noise`) what a step leaves besides:
 a residual in some rows of ẋ alone would give a singular density, since it never moves the others.
 R is the mean square of the one-step errors on validation logs less what G Σ_r Gᵀ explains of it
-(`fit` does that), so that it holds process and measurement noise together; or it is given:
-`model.noise.copy_(R)`. Densities are over continuous states, in the tangent space at F(x, u).
+(`fit` does that; with loss="likelihood" it is what the likelihood of the training logs wants), so
+that it holds process and measurement noise together; or it is given: `model.noise.copy_(R)`.
+Densities are over continuous states, in the tangent space at F(x, u).
 """
 
 from __future__ import annotations
@@ -48,15 +49,16 @@ def transition(
     if member == "mean":
         means, logs = residual.distribution(z[None])
         r = means.mean(0)
-        apart = means.var(0) if residual.count > 1 else residual.epistemic(z)
-        variance = logs.exp().mean(0) + apart
+        variance = logs.exp().mean(0) + residual.epistemic(z)
     elif member == "each":
         r, logs = residual.distribution(z)
         variance = logs.exp()
     else:
         r, logs = (v[member] for v in residual.distribution(z[None]))
         variance = logs.exp()
-    mean, G = gain(model, x, u, d, p, r)
+    # centred where F is, with r in every stage; only its slope takes r as held over the step
+    mean = model(x, u, d, p=p, member=member)[..., :n]
+    G = gain(model, x, u, d, p, r)
     return mean, G @ (variance[..., None] * G.mT) + torch.diag_embed(
         noise.expand(*mean.shape[:-1], -1)
     )
@@ -112,20 +114,16 @@ def _known(model: HybridModel) -> Tensor:
     return model.noise
 
 
-def gain(
-    model: HybridModel, x: Tensor, u: Tensor, d: Tensor, p: Tensor, r: Tensor
-) -> tuple[Tensor, Tensor]:
-    """F(x, u, r) (…, n) with r held over the step, and G (…, tangent rows, nr)."""
+def gain(model: HybridModel, x: Tensor, u: Tensor, d: Tensor, p: Tensor, r: Tensor) -> Tensor:
+    """G (…, tangent rows, nr) = ∂F/∂r, with r held over the step."""
     n, held = len(model.system.states), replace(model.scheme, hold=True)
     if model.scheme.enters == "output":  # sensors do not move the state
-        mean = model(x, u, d, p=p)[..., :n]
-        return mean, mean.new_zeros(*mean.shape[:-1], len(model.noise), r.shape[-1])
+        return r.new_zeros(*r.shape[:-1], len(model.noise), r.shape[-1])
 
     def ahead(r: Tensor) -> Tensor:
         return model.step_with(model.constant(r), held, x, u, p, d)[..., :n]
 
-    mean = ahead(r)
-    anchor = mean.detach()
+    anchor = ahead(r).detach()
     columns = [
         torch.func.jvp(
             lambda r: model.state_difference(ahead(r), anchor),
@@ -134,4 +132,4 @@ def gain(
         )[1]
         for unit in torch.eye(r.shape[-1], dtype=r.dtype, device=r.device)
     ]
-    return mean, torch.stack(columns, -1)
+    return torch.stack(columns, -1)

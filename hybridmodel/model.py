@@ -78,8 +78,10 @@ class HybridModel(nn.Module):
         features: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if substeps < 1:
-            raise ValueError(f"substeps must be at least 1, got {substeps}")
+        if not isinstance(substeps, int) or substeps < 1:
+            raise ValueError(f"substeps must be at least 1, got {substeps!r}")
+        if not isinstance(placement, Placement):
+            raise ValueError(f"placement must be one of hybridmodel.placement, got {placement!r}")
         self.dt, self.integrator = _stepping(system, dt, integrator, substeps)
         self.system, self.substeps, self.hold, self.placement = system, substeps, hold, placement
         self.fit_parameters = system.check_declared(fit_parameters)
@@ -155,7 +157,8 @@ class HybridModel(nn.Module):
         if member == "mean" or residual is None:
             return residual
         count = residual.count if isinstance(residual, Probabilistic) else 1
-        if not isinstance(residual, Probabilistic) or (member != "each" and member >= count):
+        known = member == "each" or (isinstance(member, int) and 0 <= member < count)
+        if not isinstance(residual, Probabilistic) or not known:
             raise ValueError(
                 f"member must be 'mean', or for a residual with members 'each' or a number below "
                 f"their count ({count}); got {member!r}"
@@ -263,6 +266,8 @@ class HybridModel(nn.Module):
         the residual sees at x0 has been so for as long as it remembers.
         """
         delayed, n = self.system.memory_steps, self.memory_steps
+        if past_x is not None and past_u is None and n:
+            raise ValueError("past_u must be given with past_x: the inputs of the same steps")
         if past_u is None:
             past_u = x0.new_zeros(
                 *x0.shape[:-1], n if past_x is not None else delayed, self.system.nu

@@ -242,6 +242,8 @@ class Placement:
             raise ValueError(
                 f"placement {self.name!r} finds nothing to correct in {type(system).__name__}"
             )
+        if self.sees is not None and self.rows is not None:
+            raise ValueError(f"placement {self.name!r} takes all its rows {list(targets)} or none")
         if unknown := [name for name in self.rows or () if name not in targets]:
             raise ValueError(
                 f"placement {self.name!r} has no row {unknown[0]!r}; rows are {list(targets)}"

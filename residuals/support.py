@@ -93,6 +93,12 @@ class Support(nn.Module):
         # half a range is never less than the deviation; a constant feature has neither
         self.inverse_range.copy_(2 / (high - low).clamp(min=2.0))
 
+    def covered(self) -> Tensor:
+        """Rows z (≤ K, nz) that stand for the data so far; none before `cover`."""
+        if not bool(self.inverse_radius > 0):
+            return self.centre[:0]
+        return self.centre[self.used > 0] * self.input.scale + self.input.mean
+
 
 def farthest_points(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Indices (≤ count,) of rows of x (N, n) far apart, and the distance (N,) to the next of them.

@@ -12,6 +12,8 @@ from residuals.residual import Probabilistic, Recurrent, Regressed, Residual
 from residuals.sizing import resized
 from residuals.support import Support
 
+LEAST = 1e-12  # of s²
+
 
 class Supported(Residual):
     """r = w(z) r_θ(z) with the `Support` w ∈ [0, 1] of the data: outside of them, r is exactly 0.
@@ -78,10 +80,10 @@ class SupportedProbabilistic(Supported, Probabilistic):
     """Means that fade, and a spread that does not: outside, r is as unknown as it used to be.
 
         members       w r_e                            s  output scale of the data
-        variance      w² σ_e² + (1 − w) s²             (…, nr), aleatoric
+        variance      w² σ_e²                          (…, nr), aleatoric
         epistemic     Var_e(r_e) + (1 − w) s²          disagreement before the fade
 
-    Both rise outside: a model that has faded to physics must not look certain.
+    A model that has faded to physics must not look certain.
     """
 
     residual: Any  # a Probabilistic
@@ -105,12 +107,15 @@ class SupportedProbabilistic(Supported, Probabilistic):
     def distribution(self, z: Tensor) -> tuple[Tensor, Tensor]:
         w = self.support(z)
         mean, log_variance = self.residual.distribution(z)
-        variance = w.square() * log_variance.exp() + (1 - w) * self.output_scale.square()
-        return w * mean, variance.log()
+        least = LEAST * self.output_scale.square()  # so that there is a logarithm
+        return w * mean, (w.square() * log_variance.exp() + least).log()
 
     def epistemic(self, z: Tensor) -> Tensor:
-        unknown = (1 - self.support(z)) * self.output_scale.square()
-        return self.residual.epistemic(z) + unknown
+        return self.residual.epistemic(z) + self.unknown(z)
+
+    def unknown(self, z: Tensor) -> Tensor:
+        """(1 − w) s² (…, nr), what r may be where there were no data."""
+        return (1 - self.support(z)) * self.output_scale.square()
 
 
 class SupportedRegressed(SupportedProbabilistic, Regressed):

@@ -27,6 +27,7 @@ from hybridmodel.bridges.expressions import (
 from hybridmodel.bridges.graph import Node, Nodes
 from hybridmodel.bridges.layers import Read
 from residuals.support import FADE, RANGE
+from residuals.supported import LEAST
 
 _REGRESSED = (residuals.Linear, residuals.GaussianProcess)
 _SUPPORTED = (residuals.SupportedProbabilistic, residuals.SupportedRegressed)
@@ -90,8 +91,9 @@ def distribution(read: Read, view: residuals.Distribution, z: Node) -> Nodes | N
         (w,) = read(m.support, z)
         means, log_variance = read(residuals.Distribution(m.residual), z)
         noise = _mul(_square(w), elementwise("exp", log_variance))
-        unknown = reshape(expand(_unknown(m, w), (m.count, m.output_scale.numel())), -1)
-        return _mul(w, means), elementwise("log", elementwise("add", noise, unknown))
+        least = _mul(LEAST, _square(weight(m.output_scale)))
+        least = reshape(expand(least, (m.count, m.output_scale.numel())), -1)
+        return _mul(w, means), elementwise("log", elementwise("add", noise, least))
     if isinstance(m, _REGRESSED) and type(m) in _REGRESSED:
         return regression.distribution(read, m, z)
     return None

@@ -157,7 +157,7 @@ def residual_named(
         raise ValueError(f"--residual is one of {list(families)}, got {family!r}")
     if not hidden and family == "mlp":
         return None
-    if not hidden:
+    if not hidden and family not in ("linear", "gp"):
         raise ValueError(f"--hidden: {family} needs one or more widths")
     made = families[family]()
     return residuals.Supported(made) if support else made

@@ -108,7 +108,6 @@ def fit(
     from hybridmodel.cli.choices import (
         named_numbers,
         names,
-        numbers,
         placement_named,
         read_logs,
         residual_named,
@@ -122,7 +121,7 @@ def fit(
     physics = system_named(system)
     data = read_logs(logs, physics, dt)
     train, validation = data.split((0.85, 0.15), seed)
-    widths = tuple(int(w) for w in numbers("--hidden", hidden))
+    widths, stages = _whole("--hidden", hidden), _whole("--horizons", horizons)
     learned = residual_named(
         residual, widths, limit=limit, memory=memory, members=members, support=support, seed=seed
     )
@@ -136,7 +135,13 @@ def fit(
         substeps=substeps,
         hold=hold,
     )
-    stages = tuple(int(h) for h in numbers("--horizons", horizons))
+    solved = isinstance(model.residual, Regressed)
+    if solved or learned is None:
+        given = {"--loss": loss != "mse", "--initial": initial != "measured", "--noise": noise}
+        given |= {"--per-log": per_log, "--checkpoint": checkpoint}
+        if unused := [option for option, value in given.items() if value]:
+            how = f"--residual {residual} is solved for" if solved else "parameters are identified"
+            raise ValueError(f"{unused[0]} is for what is trained in steps, and {how} at once")
     console = Console()
     out.parent.mkdir(parents=True, exist_ok=True)
     columns = (
@@ -161,8 +166,14 @@ def fit(
             )
             bar.update(line, advance=1, news=news)
 
-        if isinstance(model.residual, Regressed):
-            result = regress_model(model, train, validation, horizon=stages[-1])
+        if solved:
+            if model.fit_parameters:  # first what parameters can do, then what is left
+                bare = model.rebuilt()
+                found = identify_model(bare, train, validation, horizon=stages[-1], seed=seed)
+                model = model.rebuilt(found.model.system)
+            result = regress_model(model, train, validation, spans=(1, 2, 4), horizon=stages[-1])
+            rows += [json.dumps(dict(row)) + "\n" for row in result.history]
+            write_atomically(out.with_suffix(".metrics.jsonl"), "".join(rows).encode())
         elif learned is None:
             result = identify_model(
                 model, train, validation, horizon=stages[-1], seed=seed, progress=progress
@@ -201,3 +212,12 @@ def fit(
             f"light joint, want more than --substeps {substeps}"
         )
     return OK if result.validation < result.physics else WORSE
+
+
+def _whole(option: str, text: str) -> tuple[int, ...]:
+    from hybridmodel.cli.choices import numbers
+
+    values = numbers(option, text)
+    if any(value != int(value) for value in values):
+        raise ValueError(f"{option} must hold whole numbers, got {text!r}")
+    return tuple(int(value) for value in values)

@@ -16,9 +16,15 @@ from hybridmodel.data import Dataset
 from hybridmodel.fitting.loss import output_scale, validation_error
 from hybridmodel.fitting.noise import one_step_noise
 from hybridmodel.fitting.result import FitResult, settled, without_residual
-from hybridmodel.fitting.targets import standardized, targets
+from hybridmodel.fitting.targets import Targets, standardized, targets
 from hybridmodel.model import HybridModel
 from residuals import Regressed
+
+
+def thinned(found: Targets, residual: object) -> Targets:
+    """Every so many rows, evenly, where a residual takes no more than a `maximum`."""
+    every = -(-len(found.z) // getattr(residual, "maximum", len(found.z)))
+    return Targets(found.z[::every], found.r[::every])
 
 
 def regress(
@@ -37,6 +43,8 @@ def regress(
               with the least validation error is kept
     horizon   of that error
 
+    A residual that takes no more than so many rows (`GaussianProcess.maximum`) has every n-th.
+
     Raises ValueError where the residual has no closed form, or naming the argument.
     """
     started = time.perf_counter()
@@ -52,7 +60,7 @@ def regress(
     history = []
     for span in spans:
         candidate = copy.deepcopy(start)
-        wanted = targets(candidate, train, span)
+        wanted = thinned(targets(candidate, train, span), candidate.residual)
         with torch.no_grad():
             candidate.residual.solve(wanted.z, wanted.r)  # type: ignore[union-attr,operator]
         found.append((validation_error(candidate, held_out, scale), candidate))

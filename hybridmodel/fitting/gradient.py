@@ -22,9 +22,10 @@ from hybridmodel.batches import Batch, batch
 from hybridmodel.data import Dataset
 from hybridmodel.fitting.loss import output_scale, training_loss, validation_error
 from hybridmodel.fitting.noise import one_step_noise
+from hybridmodel.fitting.per_log import own_rows, parameters_of, solved
 from hybridmodel.fitting.result import FitResult, Progress, settled, without_residual
-from hybridmodel.fitting.resume import Run
-from hybridmodel.fitting.starts import Starts
+from hybridmodel.fitting.resume import Run, identity
+from hybridmodel.fitting.starts import Starts, check_noise
 from hybridmodel.fitting.targets import standardized
 from hybridmodel.model import HybridModel
 from residuals import Probabilistic
@@ -60,8 +61,8 @@ def fit(
     residual_penalty       λ
     loss            "likelihood" adds that of the first step, which trains the variance of a
                     probabilistic residual; the system must measure its states
-    noise           deviation of each output's measurement, by name in its unit; default: what a
-                    free run of the physics leaves; weighs the outputs when starts are estimated
+    noise           deviation of each output's measurement, by name in its unit; default 5 % of
+                    its deviation over the data; weighs the outputs when starts are estimated
     initial         "estimated": windows start from states that fit their own samples best, found
                     anew before each epoch, instead of from the measured ones
     per_log         parameters, among the model's, that have a value of their own in each log of
@@ -93,6 +94,9 @@ def fit(
         raise ValueError(f"loss must be 'mse' or 'likelihood', got {loss!r}")
     if initial not in ("measured", "estimated"):
         raise ValueError(f"initial must be 'measured' or 'estimated', got {initial!r}")
+    if model.residual is not None and not list(model.residual.parameters()):
+        family = type(model.residual).__name__
+        raise ValueError(f"model: its residual {family} has no weights to train; use `regress`")
     if model.residual is None and not model.fit_parameters:
         raise ValueError("model has nothing to fit: no residual and no fit_parameters")
     if loss == "likelihood" and model.system.outputs != model.system.states:
@@ -100,7 +104,17 @@ def fit(
             f"loss: 'likelihood' needs measured states, and {type(model.system).__name__} "
             f"measures {[s.name for s in model.system.outputs]}: use 'mse'"
         )
-    own = _own_rows(model, per_log)
+    if loss == "likelihood" and model.residual is None:
+        raise ValueError("loss: 'likelihood' trains the variance of a residual, there is none")
+    check_noise(model, noise)
+    own = own_rows(model, per_log)
+    arguments = {
+        "horizons": horizons, "epochs": budget, "batch_size": batch_size, "stride": stride,
+        "rate": rate, "parameter_rate": parameter_rate, "penalty": residual_penalty,
+        "loss": loss, "noise": dict(noise or {}), "initial": initial, "per_log": tuple(per_log),
+        "patience": patience, "clip": clip, "seed": seed,
+    }  # fmt: skip
+    of = "" if checkpoint is None else identity(model, arguments, (train, validation))
     guess = "guessed" if initial == "estimated" else "measured"
 
     held_out = batch(model, validation, horizons[-1], stride=stride, start=guess)
@@ -121,26 +135,36 @@ def fit(
         seed,
     )
 
+    def p_of(windows: Batch) -> Tensor:
+        """p (np,), or p of each window where some rows are its log's own."""
+        return parameters_of(model, shifts, own, windows.log) if own else model.physical()
+
     def judged(model: HybridModel) -> tuple[float, float]:
-        """The error on the validation logs, and what the best epoch is chosen by."""
+        """The error on the validation logs, and what the best epoch is chosen by.
+
+        Parameters that differ from log to log have values of their own there too.
+        """
         begun = starts(model, held_out) if starts else held_out
-        error = validation_error(model, begun, scale)
+        p = None
+        if own:
+            shifts = solved(model, begun, scale, own, len(validation))
+            p = parameters_of(model, shifts, own, begun.log)
+        error = validation_error(model, begun, scale, p)
         if log_noise is None:
             return error, error
         with torch.no_grad():
             merit = training_loss(
-                model, begun, scale, p=model.physical(), penalty=0.0, log_noise=log_noise
+                model,
+                begun,
+                scale,
+                p=model.physical() if p is None else p,
+                penalty=0.0,
+                log_noise=log_noise,
             )
         return error, float(torch.nan_to_num(merit, nan=torch.inf))
 
     count = model.residual.count if isinstance(model.residual, Probabilistic) else 1
-    arguments = {
-        "horizons": horizons, "epochs": budget, "batch_size": batch_size, "stride": stride,
-        "rate": rate, "parameter_rate": parameter_rate, "penalty": residual_penalty,
-        "loss": loss, "noise": dict(noise or {}), "initial": initial, "per_log": tuple(per_log),
-        "patience": patience, "clip": clip, "seed": seed,
-    }  # fmt: skip
-    if checkpoint is None or not run.resume(checkpoint, arguments, (train, validation)):
+    if checkpoint is None or not run.resume(checkpoint, of):
         run.best, run.merit = judged(model)
     started = time.perf_counter() - run.seconds
     stopped = "budget"
@@ -148,7 +172,7 @@ def fit(
         for stage in range(run.stage, len(horizons)):
             horizon, most = horizons[stage], budget[stage]
             windows = batch(model, train, horizon, stride=stride, start=guess)
-            drawn = _bootstrap(len(windows), count, seed)
+            drawn = _bootstrap(len(windows), count, seed, block=horizons[-1] // stride)
             if run.stage_begins(stage):
                 stopped = "budget"
             for epoch in range(run.epoch, most):
@@ -156,9 +180,7 @@ def fit(
                     stopped = "converged"
                     break
                 run.anneal((1 + math.cos(math.pi * epoch / most)) / 2)
-                begun = (
-                    starts(model, windows, _own(model, shifts, own, windows)) if starts else windows
-                )
+                begun = starts(model, windows, p_of(windows)) if starts else windows
                 model.train()
                 losses = []
                 for index in run.order(drawn.shape[-1]).split(batch_size):
@@ -168,7 +190,7 @@ def fit(
                         model,
                         part,
                         scale,
-                        p=_own(model, shifts, own, part),
+                        p=p_of(part),
                         penalty=residual_penalty,
                         log_noise=log_noise,
                     )
@@ -193,7 +215,7 @@ def fit(
                 }
                 run.history.append(row)
                 if checkpoint is not None:
-                    run.save(checkpoint, arguments, (train, validation))
+                    run.save(checkpoint, of)
                 if progress is not None:
                     progress(row)
             else:
@@ -201,7 +223,14 @@ def fit(
     except KeyboardInterrupt:
         stopped = "interrupted"
     run.restore_best()
-    values = _own(model, shifts, own, None).detach()
+    values = model.physical().detach()[None]
+    if own:  # the best epoch was chosen with others' values: these logs' own are solved for
+        windows = batch(model, train, horizons[-1], stride=stride, start=guess)
+        begun = starts(model, windows) if starts else windows
+        best = solved(model, begun, scale, own, len(train))
+        with torch.no_grad():
+            model.theta[own] += best.mean(0)
+            values = parameters_of(model, best - best.mean(0), own)
     model.noise.copy_(
         one_step_noise(model, validation) if log_noise is None else log_noise.detach().exp()
     )
@@ -218,29 +247,17 @@ def fit(
     )
 
 
-def _own_rows(model: HybridModel, names: Sequence[str]) -> list[int]:
-    """Rows of ϑ that differ from log to log."""
-    for name in names:
-        if name not in model.fit_parameters:
-            raise ValueError(
-                f"per_log: {name!r} is none of the model's fit_parameters {model.fit_parameters}"
-            )
-    return [model.fit_parameters.index(name) for name in names]
+def _bootstrap(windows: int, members: int, seed: int, *, block: int) -> Tensor:
+    """Which windows each member is trained on (E, N): all of them where it is alone.
 
-
-def _own(model: HybridModel, shifts: Tensor, rows: list[int], windows: Batch | None) -> Tensor:
-    """p (np,), or p of each window (…, N, np) or of each log where some rows are its own."""
-    if not rows:
-        return model.physical() if windows is not None else model.physical()[None]
-    centred = shifts - shifts.mean(0)
-    shift = centred if windows is None else centred[windows.log]
-    theta = model.theta + shift @ torch.eye(len(model.theta)).to(shift)[rows]
-    return model.torch_equations.constrain(theta)
-
-
-def _bootstrap(windows: int, members: int, seed: int) -> Tensor:
-    """Which windows each member is trained on (E, N): all of them where it is alone."""
+    Blocks of neighbours are drawn, since windows that overlap would bring every sample to every
+    member; in each stage of a curriculum a member gets about the same part of the logs.
+    """
     if members == 1:
         return torch.arange(windows)[None]
     generator = torch.Generator().manual_seed(seed + 1)
-    return torch.randint(windows, (members, windows), generator=generator)
+    size = max(1, min(block, windows // 8))
+    blocks = -(-windows // size)
+    first = torch.rand(members, blocks, generator=generator) * (windows - size + 1)
+    drawn = first.long()[..., None] + torch.arange(size)
+    return drawn.flatten(1)[:, :windows]

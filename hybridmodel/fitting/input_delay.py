@@ -24,7 +24,7 @@ from hybridmodel.fitting.identify import FARTHEST, identify
 from hybridmodel.fitting.loss import misfit, output_scale, validation_error
 from hybridmodel.fitting.noise import one_step_noise
 from hybridmodel.fitting.result import Progress, settled
-from hybridmodel.fitting.starts import Starts as Starts
+from hybridmodel.fitting.starts import Starts
 from hybridmodel.model import HybridModel
 from physics import InputDelay, System
 

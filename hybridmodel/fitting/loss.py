@@ -1,9 +1,9 @@
-"""What fitting minimises: the misfit of rollouts with the logs.
+"""What fitting minimises: the misfit of rollouts with the logs, and the price of the residual.
 
-e = (ŷ ⊟ y) / s                          (…, N, H, tangent rows), from the first step on
-MSE         mean e²
-likelihood  −log N(x₁ ⊟ F(x₀, u₀); 0, G Σ_r Gᵀ + R) of the first step, and MSE of all
-price       λ mean r_θ(z)²               physics explains what it can, r the rest
+MSE         mean e²,   e = (ŷ ⊟ y)/s (…, N, H, tangent rows) from the first step on
+likelihood  ℓ = −log N(x₁ ⊟ F(x₀, u₀); 0, G Σ_r Gᵀ + R), rows in units of s: its mean over
+            windows and rows where H = 1, and mean e² + 0.1 ℓ where H > 1
+price       λ mean r_θ(z)²: physics explains what it can, r the rest
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from hybridmodel.data import Dataset
 from hybridmodel.density import log_density, transition
 from hybridmodel.deviation import deviations
 from hybridmodel.model import HybridModel
-from residuals import Probabilistic
+
+LIKELIHOOD = 0.1  # share of the first step's likelihood beside the errors of all steps
 
 
 def output_scale(model: HybridModel, data: Dataset) -> Tensor:
@@ -72,9 +73,9 @@ def training_loss(
         )
         error = model.state_difference(windows.y[..., 1, :], mean)
         # in units of s, so that its share of the loss does not depend on units
-        loss = loss - 0.1 * (log_density(error, covariance) + scale.log().sum()).mean()
-    if isinstance(residual, Probabilistic) and hasattr(residual, "bound_penalty"):
-        loss = loss + residual.bound_penalty()  # type: ignore[operator]
+        likelihood = -(log_density(error, covariance) + scale.log().sum()).mean()
+        one = e.shape[-2] == 1
+        loss = likelihood / error.shape[-1] if one else loss + LIKELIHOOD * likelihood
     if penalty:
         z = model.residual_features(x0, u, d)
         r = residual(z, x0[..., -model.nm :])[0] if model.nm else network(z)  # type: ignore[misc]

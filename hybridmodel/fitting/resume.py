@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from hybridmodel.data import Dataset
 from hybridmodel.files import write_atomically
 from hybridmodel.model import HybridModel
+from residuals import Residual
 
 State = dict[str, Tensor]
 _NUMBERS = ("stage", "epoch", "since", "stage_merit", "best", "merit", "seconds")
@@ -87,10 +88,8 @@ class Run:
     def restore_best(self) -> None:
         self._put(self.best_state)
 
-    def save(
-        self, path: str | os.PathLike[str], arguments: Mapping[str, Any], data: Sequence[Dataset]
-    ) -> None:
-        """Write everything that the next epoch depends on, atomically."""
+    def save(self, path: str | os.PathLike[str], of: str) -> None:
+        """Write everything that the next epoch depends on, atomically; `of` is the `identity`."""
         self.seconds = self.history[-1]["seconds"] if self.history else 0.0
         tensors = {"generator": self.generator.get_state()}
         for kind, state in (
@@ -103,16 +102,14 @@ class Run:
         about = {name: getattr(self, name) for name in _NUMBERS} | {
             "begun": self.begun,
             "history": self.history,
-            "of": _digest(self.model, arguments, data),
+            "of": of,
         }
         unique = {name: value.detach().cpu().clone() for name, value in tensors.items()}
         write_atomically(
             Path(path), safetensors.torch.save(unique, {"hybridmodel.fit": json.dumps(about)})
         )
 
-    def resume(
-        self, path: str | os.PathLike[str], arguments: Mapping[str, Any], data: Sequence[Dataset]
-    ) -> bool:
+    def resume(self, path: str | os.PathLike[str], of: str) -> bool:
         """Take over the state in a file; False where there is none.
 
         Raises ValueError where it is no such file or belongs to another call.
@@ -126,7 +123,7 @@ class Run:
             tensors = safetensors.torch.load(content)
         except Exception as error:
             raise ValueError(f"checkpoint: {path} is not the state of a fit: {error}") from None
-        if about["of"] != _digest(self.model, arguments, data):
+        if about["of"] != of:
             raise ValueError(
                 f"checkpoint: {path} is of a fit with another model, other data or other "
                 "arguments; name another file, or remove it"
@@ -170,17 +167,32 @@ class Run:
                 tensor.copy_(state[name])
 
 
-def _digest(model: HybridModel, arguments: Mapping[str, Any], data: Sequence[Dataset]) -> str:
-    digest = hashlib.sha256(repr(sorted(arguments.items())).encode())
-    about = (type(model.system).__name__, model.placement.name, model.fit_parameters, model.dt)
-    digest.update(repr(about).encode())
-    for name, tensor in _shapes(model):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+def identity(model: HybridModel, arguments: Mapping[str, Any], data: Sequence[Dataset]) -> str:
+    """A digest of everything that a fit depends on: the model as it came in, arguments, logs."""
+    residual, place = model.residual, model.placement
+    config = None if residual is None else _plain(residual.config())
+    about = (
+        sorted(arguments.items()), model.system, model.dt, model.fit_parameters, model.features,
+        model.integrator.name, model.substeps, model.hold, place.name, place.rows,
+        type(residual).__name__, config,
+    )  # fmt: skip
+    digest = hashlib.sha256(repr(about).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     for part in data:
+        digest.update(f"part of {len(part)}".encode())
         for log in part:
-            digest.update(log.y.tobytes() + log.u.tobytes())
+            digest.update(repr(sorted(log.context.items())).encode())
+            for array in (log.t, log.u, log.y, log.d, log.x):
+                digest.update(f"{None if array is None else array.shape}".encode())
+                digest.update(b"" if array is None else array.tobytes())
     return digest.hexdigest()
 
 
-def _shapes(model: HybridModel) -> Iterator[tuple[str, Tensor]]:
-    yield from sorted(model.state_dict().items())
+def _plain(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """A configuration with the residuals inside it described likewise."""
+    return sorted(
+        (name, (type(v).__name__, _plain(v.config())) if isinstance(v, Residual) else v)
+        for name, v in config.items()
+    )

@@ -74,6 +74,17 @@ def prior_deviation(model: HybridModel, noise: Tensor, spread: Tensor) -> Tensor
     return torch.stack(rows)
 
 
+def check_noise(model: HybridModel, noise: Mapping[str, float] | None) -> list[str]:
+    """Names of the tangent rows of outputs; ValueError for a noise that names none of them."""
+    names = [s.name for s in tangent.signals(model.system.outputs)]
+    if unknown := [name for name in noise or () if name not in names]:
+        raise ValueError(f"noise: no output {unknown[0]!r}; outputs are {names}")
+    for name, value in (noise or {}).items():
+        if not value > 0:
+            raise ValueError(f"noise of {name!r} must be positive, got {value}")
+    return names
+
+
 class Starts:
     """Windows with their starts estimated at a model's present parameters."""
 
@@ -84,13 +95,9 @@ class Starts:
         scale: Tensor,
         noise: Mapping[str, float] | None,
     ) -> None:
-        names = [s.name for s in tangent.signals(model.system.outputs)]
-        if unknown := [name for name in noise or () if name not in names]:
-            raise ValueError(f"noise: no output {unknown[0]!r}; outputs are {names}")
+        names = check_noise(model, noise)
         self.noise = 0.05 * scale
         for name, value in (noise or {}).items():
-            if not value > 0:
-                raise ValueError(f"noise of {name!r} must be positive, got {value}")
             self.noise[names.index(name)] = value
         spread = torch.ones_like(model.noise)
         logged = [log.x for log in train if log.x is not None]

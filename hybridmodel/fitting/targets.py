@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hybridmodel.batches import Batch, batch
+from hybridmodel.batches import Batch, batch, guessed
 from hybridmodel.data import Dataset
 from hybridmodel.deviation import deviations
 from hybridmodel.model import HybridModel
@@ -41,6 +41,8 @@ def targets(model: HybridModel, data: Dataset, span: int = 1) -> Targets:
     windows = batch(model, data, span, stride=max(1, span // 2), start="guessed")
     measured = model.system.outputs == model.system.states
     truth = windows.y if measured else windows.x
+    if model.scheme.enters == "output":
+        return _of_sensors(model, windows)
     if span > 1 and (model.nm or truth is None):
         raise ValueError("span must be 1 for a residual with memory and for logs without states")
     with torch.no_grad():
@@ -63,8 +65,12 @@ def standardized(model: HybridModel, data: Dataset) -> HybridModel:
     with torch.no_grad():
         blank = found.z.new_zeros(len(found.z), model.nm)
         r = model.residual(found.z, blank)[0] if model.nm else model.residual(found.z)
+        supports = [m for m in model.residual.modules() if isinstance(m, Support)]
         if r.any():
-            return model  # trained: other scales would make it another function
+            # trained: other scales would make it another function, but these data are covered too
+            for support in supports:
+                support.cover(torch.cat([support.covered(), found.z]))
+            return model
         size = found.r.square().mean(0).sqrt()
         deviation = found.z.std(0)
         model.residual.standardize(
@@ -72,24 +78,32 @@ def standardized(model: HybridModel, data: Dataset) -> HybridModel:
             torch.where(deviation > 1e-9, deviation, 1.0),
             torch.where(size > 0, size, 1.0),
         )
-        for module in model.residual.modules():
-            if isinstance(module, Support):
-                module.cover(found.z)
+        for support in supports:
+            support.cover(found.z)
     return model
+
+
+def _of_sensors(model: HybridModel, windows: Batch) -> Targets:
+    """z and r* = y ⊟ h(x, u) at the end of each step, under the input of that step."""
+    u, d, p = windows.u[:, 0], windows.d[:, 0], model.physical().detach()
+    y = windows.y[:, 1]
+    none = model.theta.new_zeros(len(windows), len(model.placement.signals(model.system)))
+    with torch.no_grad():
+        state = guessed(model.system, y) if windows.x is None else windows.x[:, 1]
+        x = model.initial_state(state, torch.cat([windows.past_u, windows.u[:, :1]], 1))
+
+        def seen(r: Tensor) -> Tensor:
+            return model.output_difference(model.torch_equations.output(x, u, p, d, r), y)
+
+        wanted = _solve(seen, none, -seen(none), none.new_ones(len(seen(none)[0])))
+        return Targets(model.residual_features(x, u, d), wanted)
 
 
 def _wanted(model: HybridModel, windows: Batch, x: Tensor, data: Dataset) -> Tensor:
     system, n = model.system, len(model.system.states)
-    u, d, p = windows.u[:, 0], windows.d[:, 0], model.physical().detach()
+    p = model.physical().detach()
     nr = len(model.placement.signals(system))
     none = model.theta.new_zeros(len(windows), nr)
-    if model.scheme.enters == "output":
-        pieces = model.torch_equations
-
-        def seen(r: Tensor) -> Tensor:
-            return model.output_difference(pieces.output(x, u, p, d, r), windows.y[:, 0])
-
-        return _solve(seen, none, -seen(none), none.new_ones(len(seen(none)[0])))
     truth = windows.y if system.outputs == system.states else windows.x
     if truth is None:
         return none  # not even two states are known: nothing to compare

@@ -102,7 +102,7 @@ def _driven(
     if variance is None or not isinstance(residual, Probabilistic):
         return full
     r = residual.members(model.residual_features(x, u, d))
-    G = gain(model, x, u, d, p, r)[1]
+    G = gain(model, x, u, d, p, r)
     rows = len(model.noise)
     full[..., :rows, :rows] = G @ (variance[..., None] * G.mT)
     return full

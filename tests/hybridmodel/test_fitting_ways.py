@@ -10,7 +10,7 @@ from hybridmodel import Dataset, HybridModel, Trajectory, fit, placement
 from hybridmodel.density import transition
 from hybridmodel.fitting import regress
 from physics import Linear, Pendulum
-from residuals import GRU, MLP, Ensemble, Window
+from residuals import GRU, MLP, Ensemble, Supported, Window
 from residuals import Linear as LinearResidual
 
 DT = 0.02
@@ -218,3 +218,62 @@ def test_bad_ways_are_refused_by_name() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             fit(model, TRAIN, VALIDATION, **QUICK, **arguments)
+
+
+def test_a_checkpoint_knows_its_model_to_the_last_number(tmp_path) -> None:
+    file = tmp_path / "fit.state"
+    fit(HybridModel(Pendulum(), MLP((8,)), dt=DT), TRAIN, VALIDATION, **QUICK, checkpoint=file)
+    others = (
+        HybridModel(Pendulum(length=0.7), MLP((8,)), dt=DT),
+        HybridModel(Pendulum(), MLP((8,), seed=5), dt=DT),
+        HybridModel(Pendulum(), MLP((8,), activation="relu"), dt=DT),
+        HybridModel(Pendulum(), MLP((8,)), dt=DT, substeps=4),
+        HybridModel(Pendulum(), MLP((8,)), dt=DT, hold=True),
+        HybridModel(Pendulum(), MLP((8,)), dt=DT, features=("torque", "rate", "angle")),
+    )
+    for model in others:
+        with pytest.raises(ValueError, match="another model"):
+            fit(model, TRAIN, VALIDATION, **QUICK, checkpoint=file)
+
+
+def test_the_density_is_centred_where_the_model_steps() -> None:
+    model = HybridModel(Pendulum(), Ensemble((8,), count=2), dt=0.1)
+    for weight in model.residual.parameters():
+        weight.data.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    model.noise.fill_(1e-6)
+    x, u = torch.tensor([[0.3, -1.0]]).double(), torch.tensor([[0.5]]).double()
+    assert torch.equal(transition(model, x, u)[0], model(x, u))
+    each = transition(model, x.expand(2, 1, 2), u, member="each")[0]
+    assert torch.equal(each, model(x[None], u, member="each"))
+
+
+def test_a_support_grows_with_the_data_it_is_fitted_to() -> None:
+    small = Dataset(log(plant(), 60, i)[:20] for i in range(2))
+    wide = Dataset(log(plant(), 100, 20 + i) for i in range(3))
+    first = fit(HybridModel(Pendulum(), Supported(MLP((4,))), dt=DT), small, small, **QUICK).model
+    x, u = (torch.tensor(np.concatenate(v)) for v in zip(*((t.y[:-1], t.u) for t in wide)))  # noqa: B905
+    z = first.residual_features(x, u)
+    before = float(first.residual.support(z).mean())
+    second = fit(first, wide, wide, **QUICK).model
+    assert before < 0.9
+    assert float(second.residual.support(z).mean()) > 0.98
+
+
+def test_sensors_are_regressed_under_the_input_of_their_step() -> None:
+    logs = []
+    for k in range(3):
+        made = log(plant(), 100, k)
+        before = np.concatenate([made.u[:1], made.u])
+        y = made.y + np.stack([0.2 * before[:, 0], np.zeros(101)], 1)
+        logs.append(Trajectory(t=made.t, u=made.u, y=y, x=made.y))
+    model = HybridModel(
+        Pendulum(),
+        LinearResidual(basis="polynomial", degree=1),
+        dt=DT,
+        placement=placement.output.on("angle"),
+        features=("torque",),
+    )
+    found = regress(model, Dataset(logs), Dataset(logs)).model
+    z = torch.tensor([[0.0], [1.0]]).double()
+    slope = found.residual(z).detach().diff(dim=0).item()
+    assert slope == pytest.approx(0.2, rel=0.05)

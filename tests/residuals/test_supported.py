@@ -266,17 +266,17 @@ def test_outside_it_is_as_unknown_as_the_data_were_large(name: str) -> None:
     inner: Probabilistic = residual.residual
     assert torch.equal(residual.epistemic(z), inner.epistemic(z))
     near = residual.distribution(z[None])[1]
-    assert torch.allclose(near, inner.distribution(z[None])[1], rtol=1e-12, atol=1e-12)
+    assert torch.allclose(near, inner.distribution(z[None])[1], rtol=1e-6, atol=1e-6)
     far = 30 + 5 * z
     assert torch.equal(residual.epistemic(far), inner.epistemic(far) + square)
     noise = residual.distribution(far[None])[1].exp()
-    assert torch.allclose(noise, square.expand_as(noise), rtol=1e-12)
+    assert (noise < 1e-11 * square).all()  # what is unknown is counted once
     assert torch.equal(residual.members(far[None]), torch.zeros_like(noise))
     half = between(residual.support)
     w = residual.support(half)
     sigma = inner.distribution(half[None])[1].exp()
-    mixed = w**2 * sigma + (1 - w) * square
-    assert torch.allclose(residual.distribution(half[None])[1].exp(), mixed, rtol=1e-12)
+    mixed = w**2 * sigma
+    assert torch.allclose(residual.distribution(half[None])[1].exp(), mixed, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["plain", "ensemble", "bounded", "gated"])
