@@ -9,8 +9,10 @@ is that of free runs over 25 steps on held-out logs, each state by its range.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -22,8 +24,10 @@ from hybridmodel.demo.pipeline import make_logs
 from hybridmodel.demo.tasks import TASKS
 from hybridmodel.demo.workers import pool
 from hybridmodel.evaluation import evaluate
+from hybridmodel.files import write_atomically
 from residuals import GaussianProcess
 
+RUNS = Path("runs/data_efficiency")
 FIRST_SEED, HORIZON, SHARE = 20, 25, 0.1
 SHORTEST = 20  # steps, the longest horizon of the recipes' curricula
 SPANS = (1, 2, 4)  # steps of a target
@@ -34,13 +38,13 @@ LOGS = {  # of the demonstration's logging, so that the network has seen enough
 EPOCHS = {"cartpole": (10, 20, 45), "quadrotor": (20, 15, 8)}  # half the demonstration's
 
 
-def rows(quick: bool, seeds: int | None = None, workers: int = 2) -> list[Row]:
-    """Ten seeds of each task, or a quick one."""
+def rows(quick: bool, seeds: int | None = None, workers: int = 2, runs: Path = RUNS) -> list[Row]:
+    """Ten seeds of each task, or a quick one; what each gave is kept in `runs`."""
     count = seeds or (1 if quick else 10)
     found = []
     with pool(workers) as processes:
         jobs = {
-            (name, seed): processes.submit(one, name, seed, quick)
+            (name, seed): processes.submit(kept, name, seed, quick, runs)
             for name in ("cartpole", "quadrotor")
             for seed in range(FIRST_SEED, FIRST_SEED + count)
         }
@@ -48,6 +52,16 @@ def rows(quick: bool, seeds: int | None = None, workers: int = 2) -> list[Row]:
             runs = [job.result() for (task, _), job in jobs.items() if task == name]
             found += _told(name, runs)
     return found
+
+
+def kept(name: str, seed: int, quick: bool, runs: Path) -> dict[str, float]:
+    """What a seed gave, from its file where it was run before."""
+    file = runs / f"{name}{'_quick' if quick else ''}_{seed}.json"
+    if not file.exists():
+        found = one(name, seed, quick)
+        runs.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, (json.dumps(found, indent=1) + "\n").encode())
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def one(name: str, seed: int, quick: bool = False) -> dict[str, float]:

@@ -19,6 +19,7 @@ import numpy as np
 from scipy import signal as sp
 
 from hybridmodel.data.quantisation import smallest_increment
+from hybridmodel.data.resample import unwrap
 from hybridmodel.data.trajectory import Array, uneven_step
 
 Method = Literal["savitzky_golay", "zero_phase"]
@@ -60,7 +61,8 @@ def differentiate(
     `window` [samples, odd] is for Savitzky–Golay, of `order` 3; `cutoff` [Hz] for zero phase, a
     Butterworth of `order` 2, on even stamps only. Unless given, it is the widest window (the
     lowest cutoff) whose residual y − ŷ is no larger than the noise, which is estimated from
-    third differences and the quantisation step. An `angle` is unwrapped first.
+    third differences and the quantisation step. An `angle` that fits into one turn is
+    unwrapped first.
 
     Raises ValueError for channels that are too short, incomplete or out of order.
     """
@@ -76,7 +78,7 @@ def differentiate(
     other = cutoff if method == "savitzky_golay" else window
     if other is not None:
         raise ValueError(f"method {method!r} takes no {'cutoff' if window is None else 'window'}")
-    y = np.unwrap(y) if angle else y
+    y = unwrap(y, t).values if angle else y
     sigma = noise(t, y)
     if method == "savitzky_golay":
         return _savitzky_golay(t, y, window, 3 if order is None else order, sigma)

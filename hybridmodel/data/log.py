@@ -11,14 +11,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from hybridmodel.data.resample import even_grid, hold, interpolate, longest_gap, span, unwrap
+from hybridmodel.data.clocks import Channel, on_one_grid
+from hybridmodel.data.resample import unwrap
 from hybridmodel.data.table import Table, read_table
-from hybridmodel.data.trajectory import EVEN, Array, Trajectory, uneven_step
+from hybridmodel.data.trajectory import Trajectory
 from hybridmodel.data.units import Unit, conversion
 from physics import Signal, System
 
@@ -52,10 +53,10 @@ def read_log(
 
     `columns` maps signals to columns where their names differ ("x:rate" is the state "rate"),
     or to a number where the log has none and the signal was constant. `units` says in what the
-    file is, where that is not what the signal is in: a factor, (factor, offset), or a name like
+    file, or that number, is, where that is not what the signal is in: a factor, (factor, offset), or a name like
     "deg"; units={"time": "ms"} scales the stamps. `time` is the column of stamps [s], None
     means rows dt apart. `source` may be a table that was read, and mended, before. Angles of a
-    wrapped encoder are unwrapped.
+    wrapped encoder are unwrapped; where samples are missing, its rate says how far it turned.
 
     `context` adds to the numbers found in the file. A regular expression finds them in the name
     of the file: each named group is one, as in r"kp(?P<gain>\\d+)_".
@@ -90,11 +91,12 @@ def read_log(
     has_state = asked or any(name in table.header for name in states)
     signals = (*system.inputs, *system.exogenous, *system.outputs)
     names = [*held_names(system), *sampled_names(system, state=has_state)]
-    channels = [
-        _channel(table, name, column[name], signal, units or {})
+    wanted_signals = [
+        (name, column[name], signal)
         for name, signal in zip(names, (*signals, *system.states), strict=False)
     ]
-    t, held, samples = _on_one_grid(table, channels, system.nu + system.nd, dt, resample, max_gap)
+    channels = _channels(table, wanted_signals, units or {}, resample)
+    t, held, samples = on_one_grid(table, channels, system.nu + system.nd, dt, resample, max_gap)
     return Trajectory(
         t=t,
         u=held[:, : system.nu],
@@ -105,191 +107,47 @@ def read_log(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Channel:
-    column: str
-    t: Array | None  # None: a constant, whatever the time
-    values: Array
+def _channels(
+    table: Table,
+    wanted: list[tuple[str, str | float, Signal]],
+    units: Mapping[str, Unit],
+    resample: bool,
+) -> list[Channel]:
+    channels = [_channel(table, name, column, signal, units) for name, column, signal in wanted]
+    rate_of = {
+        name[: len(name) - len(signal.name)] + signal.rate_of: channel
+        for (name, _, signal), channel in zip(wanted, channels, strict=True)
+        if signal.rate_of is not None and channel.t is not None
+    }
+    for i, ((name, _, signal), channel) in enumerate(zip(wanted, channels, strict=True)):
+        if not signal.angle or channel.t is None:
+            continue
+        rate = rate_of.get(name)
+        turned = unwrap(
+            channel.values, channel.t, None if rate is None or rate.t is None else (rate.t, rate.values)
+        )
+        if resample and turned.unsure is not None:
+            row = turned.unsure
+            raise ValueError(
+                f"{table.place(row)}: the samples missing before it in column {channel.column!r} "
+                f"leave open how far {name!r} has turned; give a column of its rate, or cut the "
+                "log there"
+            )
+        channels[i] = replace(channel, values=turned.values)
+    return channels
 
 
 def _channel(
     table: Table, name: str, column: str | float, signal: Signal, units: Mapping[str, Unit]
-) -> _Channel:
+) -> Channel:
+    factor, offset = conversion(name, units[name], signal.unit) if name in units else (1.0, 0.0)
     if not isinstance(column, str):
-        return _Channel(name, None, np.array([float(column)]))
-    values = table.column(column)
-    if name in units:
-        factor, offset = conversion(name, units[name], signal.unit)
-        values = values * factor + offset
-    if signal.angle:
-        values = unwrap(values)
+        return Channel(name, None, np.array([float(column) * factor + offset]))
+    values = table.column(column) * factor + offset
     t = table.stamps(column)
     if "time" in units:
-        factor, _ = conversion("time", units["time"], "s")
-        t = t * factor
-    return _Channel(column, t, values)
-
-
-@dataclass(frozen=True, eq=False)
-class _Clock:
-    """Channels with the same stamps, and where they go: inputs first, then samples."""
-
-    t: Array
-    held: Array  # (n, ·)
-    samples: Array  # (n, ·)
-    held_at: list[int]
-    samples_at: list[int]
-    held_columns: list[str]
-    sample_columns: list[str]
-
-
-def _clocks(channels: list[_Channel], held: int) -> list[_Clock]:
-    groups: list[tuple[Array, list[int]]] = []
-    for i, channel in enumerate(channels):
-        if channel.t is None:
-            continue
-        for t, members in groups:
-            if t is channel.t or np.array_equal(t, channel.t):
-                members.append(i)
-                break
-        else:
-            groups.append((channel.t, [i]))
-    clocks = []
-    for t, members in groups:
-        first, second = ([i for i in members if (i < held) is side] for side in (True, False))
-        first_values, second_values = (
-            np.array([channels[i].values for i in part]).reshape(len(part), -1).T
-            if part
-            else np.empty((len(t), 0))
-            for part in (first, second)
-        )
-        clocks.append(
-            _Clock(
-                t,
-                first_values,
-                second_values,
-                first,
-                [i - held for i in second],
-                [channels[i].column for i in first],
-                [channels[i].column for i in second],
-            )
-        )
-    return clocks
-
-
-def _on_one_grid(
-    table: Table,
-    channels: list[_Channel],
-    held_count: int,
-    dt: float | None,
-    resample: bool,
-    max_gap: float | None,
-) -> tuple[Array, Array, Array]:
-    """t (T+1,), held (T, ·), samples (T+1, ·)."""
-    clocks = _clocks(channels, held_count)
-    if not any(clock.samples_at for clock in clocks):
-        raise ValueError(f"{table.path}: no output has a column, columns are all constants")
-    for clock in clocks:
-        _check_stamps(table, clock.t)
-    if len(clocks) > 1:
-        rates = ", ".join(
-            f"{(clock.held_columns + clock.sample_columns)[0]!r} every "
-            f"{np.median(np.diff(clock.t)):.6g} s"
-            for clock in clocks
-        )
-        fault = f"{table.path}: channels have clocks of their own ({rates})"
-        if dt is None:
-            raise ValueError(f"{fault}; give dt and resample=True to put them on one grid")
-    else:
-        (only,) = clocks
-        fault = (
-            _missing(table, only.held[:-1], only.held_columns)
-            or _missing(table, only.samples, only.sample_columns)
-            or _uneven(table, only.t, dt)
-        )
-    if fault and not resample:
-        raise ValueError(f"{fault}; resample=True puts the log on an even grid")
-    if fault:
-        step = float(np.median(np.diff(clocks[0].t))) if dt is None else dt
-        _check_gaps(table, clocks, step, max_gap)
-        spans = [span(clock.t, clock.samples, clock.held) for clock in clocks]
-        grid = even_grid(max(a for a, _ in spans), min(b for _, b in spans), step)
-        if len(grid) < 2:
-            raise ValueError(f"{table.path}: the channels have no two samples of {step} s together")
-    else:
-        grid = clocks[0].t
-    held = np.empty((len(grid) - 1, held_count))
-    samples = np.empty((len(grid), len(channels) - held_count))
-    for i, channel in enumerate(channels):
-        if channel.t is None:
-            (held if i < held_count else samples)[:, i - held_count * (i >= held_count)] = (
-                channel.values[0]
-            )
-    for clock in clocks:
-        if fault:
-            held[:, clock.held_at] = hold(clock.t, clock.held, grid)
-            samples[:, clock.samples_at] = interpolate(clock.t, clock.samples, grid)
-        else:
-            held[:, clock.held_at] = clock.held[:-1]
-            samples[:, clock.samples_at] = clock.samples
-    return grid, held, samples
-
-
-def _check_stamps(table: Table, t: Array) -> None:
-    """Time must be there and increase; no resampling mends that."""
-    if len(t) < 2:
-        raise ValueError(f"{table.path}: a log needs at least 2 samples of a channel, got {len(t)}")
-    if (blank := np.flatnonzero(np.isnan(t))).size:
-        raise ValueError(f"{table.place(blank[0])}: no time stamp in column {table.time!r}")
-    if (falling := np.flatnonzero(np.diff(t) <= 0)).size:
-        row = falling[0] + 1
-        raise ValueError(f"{table.place(row)}: time {t[row]} does not come after {t[row - 1]}")
-
-
-def _missing(table: Table, values: Array, names: list[str]) -> str | None:
-    if not (holes := np.argwhere(np.isnan(values))).size:
-        return None
-    row, at = holes[0]
-    return f"{table.place(row)}: no sample in column {names[at]!r}"
-
-
-def _uneven(table: Table, t: Array, dt: float | None) -> str | None:
-    if (k := uneven_step(t)) is not None:
-        step, usual = t[k + 1] - t[k], np.median(np.diff(t))
-        return f"{table.place(k + 1)}: a step of {step:.9g} s, where the median is {usual:.9g} s"
-    mean = (t[-1] - t[0]) / (len(t) - 1)
-    if dt is not None and abs(mean - dt) > EVEN * dt:
-        return f"{table.path} is sampled every {mean:.9g} s, not every dt = {dt:.9g} s"
-    return None
-
-
-def _check_gaps(table: Table, clocks: list[_Clock], dt: float, max_gap: float | None) -> None:
-    ends = [clock.t[-1] for clock in clocks if clock.samples_at]
-    for clock in clocks:
-        limit = 5 * max(dt, float(np.median(np.diff(clock.t)))) if max_gap is None else max_gap
-        # the last input only has to last as long as its clock's samples
-        own = 1 if clock.samples_at else 0
-        parts = [
-            *(
-                (name, clock.t[: len(clock.t) - own], column[: len(clock.t) - own])
-                for name, column in zip(clock.held_columns, clock.held.T, strict=True)
-            ),
-            *(
-                (name, clock.t, column)
-                for name, column in zip(clock.sample_columns, clock.samples.T, strict=True)
-            ),
-        ]
-        for name, t, column in parts:
-            if not np.isfinite(column).any():
-                raise ValueError(f"{table.path}: column {name!r} holds no sample")
-            seconds, row = longest_gap(t, column)
-            if not clock.samples_at and (late := min(ends) - t[-1]) > seconds:
-                seconds, row = late, len(t) - 1
-            if seconds > limit * (1 + EVEN):
-                raise ValueError(
-                    f"{table.place(row)}: {seconds:.6g} s without a sample in column {name!r}, "
-                    f"more than max_gap = {limit:.6g} s; raise max_gap, or cut the log there"
-                )
+        t = t * conversion("time", units["time"], "s")[0]
+    return Channel(column, t, values)
 
 
 def _context(table: Table) -> dict[str, float]:

@@ -7,6 +7,7 @@ import numpy as np
 from hybridmodel.data.delay import estimate_delay
 from hybridmodel.data.differentiation import differentiate
 from hybridmodel.data.report import LogFinding
+from hybridmodel.data.resample import unwrap
 from hybridmodel.data.trajectory import Array
 
 _SPANS = (4, 8, 16, 32, 64, 128)  # samples
@@ -25,7 +26,7 @@ def check_rate(
     p(t + s) − p(t) is compared with ∫ v dt over the span s that suits it best: sums need no
     derivative, so that noise and quantisation of the position do not count against the rate.
     """
-    position = np.unwrap(position) if angle else position
+    position = unwrap(position).values if angle else position
     n = len(rate)
     if n < 3 * _SPANS[0] or np.ptp(position) == 0 or np.ptp(rate) == 0:
         return []

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hybridmodel.data.differentiation import Derivative, Method, differentiate
+from hybridmodel.data.resample import unwrap
 from hybridmodel.data.table import Table
 from hybridmodel.data.units import Unit, conversion
 from physics import System
@@ -50,7 +51,8 @@ def derive_rates(
     come out in SI units, per unit of the position's signal. `method`, `window` and `cutoff` as
     for `differentiate`. Samples missing in a position are missing in its rate.
 
-    Raises ValueError where a position has no column either, or is a rotation.
+    Raises ValueError where a position has no column either, is a rotation, or misses samples so
+    that its turn is not known.
     """
     columns, units = dict(columns or {}), dict(units or {})
     outputs = {signal.name: signal for signal in system.outputs}
@@ -73,14 +75,18 @@ def derive_rates(
         if position.name in units:
             factor, offset = conversion(position.name, units[position.name], position.unit)
         ticks = conversion("time", units["time"], "s")[0] if "time" in units else 1.0
+        y = y * factor + offset
+        if position.angle:
+            turned = unwrap(y, t * ticks)
+            if turned.unsure is not None:
+                raise ValueError(
+                    f"{table.place(turned.unsure)}: the samples missing before it in column "
+                    f"{column!r} leave open how far it has turned; cut the log there"
+                )
+            y = turned.values
         there = np.isfinite(y)
         derived = differentiate(
-            t[there] * ticks,
-            y[there] * factor + offset,
-            method=method,
-            window=window,
-            cutoff=cutoff,
-            angle=position.angle,
+            t[there] * ticks, y[there], method=method, window=window, cutoff=cutoff
         )
         full = np.full(len(y), np.nan)
         full[there] = derived.derivative

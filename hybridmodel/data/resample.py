@@ -7,11 +7,15 @@ held (n, ·)      zero-order hold: of each new step, the value held at its middl
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from hybridmodel.data.trajectory import Array
 
 _TURN = 1.05  # a wrapped encoder with noise may span a little more than one turn
+_GAP = 1.5  # of the median step: longer ones miss a sample
+_FAST = 0.95  # of the steps
 
 
 def longest_gap(t: Array, column: Array) -> tuple[float, int]:
@@ -55,14 +59,47 @@ def hold(t: Array, held: Array, grid: Array) -> Array:
     return result
 
 
-def unwrap(column: Array) -> Array:
+@dataclass(frozen=True, eq=False)
+class Unwrapped:
+    """A continuous angle (n,), and the first row after a gap that leaves its turn open."""
+
+    values: Array
+    unsure: int | None = None
+
+
+def unwrap(
+    column: Array, t: Array | None = None, rate: tuple[Array, Array] | None = None
+) -> Unwrapped:
     """An encoder's angle (n,) made continuous.
 
     Only a column that fits into one turn, noise included, can be wrapped: what spans more is
-    unwrapped already and comes back as it was, however fast it turns.
+    unwrapped already and comes back as it was, however fast it turns. From one sample to the
+    next an angle moves less than half a turn; over a gap in the stamps t (n,) [s] it moves by
+    what is nearest to ∫ rate dt, where `rate` (stamps, values) is known. A gap in which it may
+    have moved half a turn, at the speed that 95 % of the steps do not exceed, is unsure without a
+    rate, and where the rate is a quarter of a turn off.
     """
-    there = np.isfinite(column)
+    there = np.flatnonzero(np.isfinite(column))
+    if len(there) < 3 or not np.pi < np.ptp(column[there]) <= 2 * np.pi * _TURN:
+        return Unwrapped(column)
     result = column.copy()
-    if there.any() and np.ptp(column[there]) <= 2 * np.pi * _TURN:
-        result[there] = np.unwrap(column[there])
-    return result
+    result[there] = np.unwrap(column[there])
+    t = np.arange(len(column), dtype=np.float64) if t is None else t
+    if not (np.diff(t) > 0).all():
+        return Unwrapped(result)  # out of order or unstamped: a fault of its own
+    step, took = np.diff(result[there]), np.diff(t[there])
+    usual = float(np.median(np.diff(t)))
+    gap = took > _GAP * usual
+    if not gap.any() or gap.all():
+        return Unwrapped(result)
+    fast = float(np.quantile(np.abs(step[~gap]) / took[~gap], _FAST))
+    open_turn = gap & (fast * took > np.pi)
+    if rate is not None and (known := np.isfinite(rate[0]) & np.isfinite(rate[1])).any():
+        stamps, values = rate[0][known], rate[1][known]
+        moved = np.concatenate([[0.0], np.cumsum(np.diff(stamps) * (values[1:] + values[:-1]) / 2)])
+        expected = np.diff(np.interp(t[there], stamps, moved))
+        step[gap] += 2 * np.pi * np.round((expected - step)[gap] / (2 * np.pi))
+        open_turn &= np.abs(step - expected) > np.pi / 2
+    result[there[1:]] = result[there[0]] + np.cumsum(step)
+    first = np.flatnonzero(open_turn)
+    return Unwrapped(result, int(there[first[0] + 1]) if first.size else None)

@@ -138,6 +138,10 @@ def recalibrate(
 
     Raises ValueError where n is too small for the level, and as `propagate` does.
     """
+    if horizon < 1:
+        raise ValueError(f"horizon must be at least 1 step, got {horizon}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), got {level}")
     apart = sum(log.steps // horizon for log in validation)
     rank = level * (apart + 1) / apart if apart else 2.0
     if rank > 1:

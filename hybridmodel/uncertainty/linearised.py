@@ -10,7 +10,7 @@ from torch import Tensor
 from hybridmodel.density import gain
 from hybridmodel.model import HybridModel
 from hybridmodel.uncertainty.manifold import difference, mean_of, moved, tangent_size
-from residuals import Probabilistic
+from residuals import Probabilistic, SupportedProbabilistic
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,9 @@ class Path:
     slopes     A_k = ∂F(x ⊞ ξ)/∂ξ, H of (E, …, n, n), n tangent rows and memory
     aleatoric  G Σ_r Gᵀ, H of (E, …, n, n), of the residual's σ_r
     epistemic  likewise of want of data, 0 where there are members that show it themselves
+    doubt      B_{k+1} = A_k B_k + G √U, B_0 = 0, H of (E, …, n, nr): what a standard normal η does
+               that moves r by √U η along the whole path, U = (1 − w) s² outside a support, which
+               members do not show; nr = 0 where nothing fades
     """
 
     model: HybridModel
@@ -27,6 +30,7 @@ class Path:
     slopes: list[Tensor]
     aleatoric: list[Tensor]
     epistemic: list[Tensor]
+    doubt: list[Tensor]
 
     def mean(self) -> Tensor:
         """(…, H+1, continuous states) over members."""
@@ -35,6 +39,22 @@ class Path:
     def apart(self) -> Tensor:
         """x_e ⊟ mean (E, …, H+1, tangent rows)."""
         return spread_of(self.model, self.x)
+
+    def doubted(self) -> list[Tensor]:
+        """B Bᵀ, H of (E, …, n, n)."""
+        return [B @ B.mT for B in self.doubt]
+
+
+def unknown(residual: object, z: Tensor) -> Tensor:
+    """√U (…, nr) of what has faded, U = (1 − w) s²; (…, 0) of a residual that does not fade."""
+    if not isinstance(residual, SupportedProbabilistic):
+        return z[..., :0]
+    return root(residual.unknown(z))
+
+
+def root(variance: Tensor) -> Tensor:
+    """√v with slope 0 at 0, where that of √ is infinite."""
+    return torch.where(variance > 0, variance, 1.0).sqrt() * (variance > 0)
 
 
 def member_count(model: HybridModel) -> int:
@@ -56,7 +76,7 @@ def members_path(model: HybridModel, x0: Tensor, u: Tensor, d: Tensor | None) ->
     size = tangent_size(model)
     batch = torch.broadcast_shapes(x0.shape[:-1], u.shape[:-2])
     states = [x0.expand(count, *batch, model.nx)]
-    slopes, aleatoric, epistemic = [], [], []
+    slopes, aleatoric, epistemic, doubt = [], [], [], []
     for k in range(u.shape[-2]):
         x, uk = states[-1], u[..., k, :]
         dk = x[..., :0] if d is None else d[..., k, :].expand(*x.shape[:-1], d.shape[-1])
@@ -67,45 +87,38 @@ def members_path(model: HybridModel, x0: Tensor, u: Tensor, d: Tensor | None) ->
 
         after = ahead(x)
         slopes.append(_slope(model, ahead, x, after, size))
-        for parts, variance in zip(
-            (aleatoric, epistemic), _variances(model, x, uk, dk), strict=True
-        ):
-            parts.append(_driven(model, x, uk, dk, p, variance, size))
+        noise, want, moving = _driven(model, x, uk, dk, p, size)
+        aleatoric.append(noise)
+        epistemic.append(want)
+        doubt.append(slopes[-1] @ doubt[-1] + moving if doubt else moving)
         states.append(after)
-    return Path(model, torch.stack(states, -2), slopes, aleatoric, epistemic)
-
-
-def _variances(
-    model: HybridModel, x: Tensor, u: Tensor, d: Tensor
-) -> tuple[Tensor | None, Tensor | None]:
-    """Aleatoric and, where there are no members to show it, epistemic variance of r (E, …, nr)."""
-    residual = model.residual
-    if not isinstance(residual, Probabilistic):
-        return None, None
-    z = model.residual_features(x, u, d)
-    aleatoric = residual.distribution(z)[1].exp()
-    return aleatoric, residual.epistemic(z) if residual.count == 1 else None
+    return Path(model, torch.stack(states, -2), slopes, aleatoric, epistemic, doubt)
 
 
 def _driven(
-    model: HybridModel,
-    x: Tensor,
-    u: Tensor,
-    d: Tensor,
-    p: Tensor,
-    variance: Tensor | None,
-    size: int,
-) -> Tensor:
-    """G Σ_r Gᵀ (E, …, size, size), with r held over the step at its mean."""
-    full = x.new_zeros(*x.shape[:-1], size, size)
-    residual = model.residual
-    if variance is None or not isinstance(residual, Probabilistic):
-        return full
-    r = residual.members(model.residual_features(x, u, d))
+    model: HybridModel, x: Tensor, u: Tensor, d: Tensor, p: Tensor, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """G Σ_r Gᵀ (E, …, size, size), aleatoric and, where there are no members to show it,
+    epistemic; and G √U (E, …, size, nr). r is held over the step at its mean."""
+    none = x.new_zeros(*x.shape[:-1], size, size)
+    residual, rows = model.residual, len(model.noise)
+    if not isinstance(residual, Probabilistic):
+        return none, none, none[..., :0]
+    z = model.residual_features(x, u, d)
+    r, log_variance = residual.distribution(z)
     G = gain(model, x, u, d, p, r)
-    rows = len(model.noise)
-    full[..., :rows, :rows] = G @ (variance[..., None] * G.mT)
-    return full
+
+    def driven(variance: Tensor) -> Tensor:
+        full = none.clone()
+        full[..., :rows, :rows] = G @ (variance[..., None] * G.mT)
+        return full
+
+    deviation = unknown(residual, z)
+    moving = none.new_zeros(*none.shape[:-1], deviation.shape[-1])
+    if deviation.shape[-1]:
+        moving[..., :rows, :] = G * deviation[..., None, :]
+    epistemic = driven(residual.epistemic(z)) if residual.count == 1 else none
+    return driven(log_variance.exp()), epistemic, moving
 
 
 def _slope(model: HybridModel, ahead, x: Tensor, after: Tensor, size: int) -> Tensor:

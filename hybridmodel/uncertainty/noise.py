@@ -40,7 +40,8 @@ class Noise:
     process      Q (tangent rows of x), new in every step
     measurement  V (tangent rows of y), in each sample; of a start that was measured too
     residual     α ≥ 0, what remains of the residual's own σ_r² when it is drawn in every step:
-                 trained on noisy one-step errors, σ_r holds sensor noise as well
+                 trained on noisy one-step errors, σ_r holds sensor noise as well. What is
+                 epistemic it leaves as it is
     """
 
     process: tuple[float, ...]
@@ -100,9 +101,10 @@ def split_noise(
 
     M_k(V), C_kj, S_k: covariance after k steps of what comes from the start, from noise of row j,
     and from σ_r, each linear in its unknown along the window's own linearised rollout; E_k: the
-    members' disagreement. So a window that magnifies errors does not hide one that does not. Errors
-    of one window at several k are taken as independent, which costs precision and no bias. At most
-    2000 windows, evenly taken. What is small beside the rest is not told apart: it may come out 0.
+    members' disagreement, and where windows leave a support the doubt about what has faded. So a
+    window that magnifies errors does not hide one that does not. Errors of one window at several k
+    are taken as independent, which costs precision and no bias. At most 2000 windows, evenly
+    taken. What is small beside the rest is not told apart: it may come out 0.
 
     Raises ValueError where the system does not measure its states: then give a `Noise`.
     """
@@ -122,6 +124,9 @@ def split_noise(
         error = model.output_difference(windows.y, path.mean())[:, 1:].movedim(1, 0)
         apart = path.apart().movedim(-2, 0)[1:]
         known = apart.square().sum(1) / max(apart.shape[1] - 1, 1)  # (H, N, rows)
+        if path.doubt[0].shape[-1]:
+            doubt = torch.stack(path.doubt)[..., :rows, :].square().sum(-1)  # (H, E, N, rows)
+            known = known + doubt.mean(1)
         parts = _responses(path, rows)  # (H, N, rows, 2 rows + 1)
     parts[..., :rows] += torch.eye(rows, dtype=parts.dtype)  # the sensor that measured y_k
     usable = torch.isfinite(parts).all(-1) & torch.isfinite(error) & torch.isfinite(known)

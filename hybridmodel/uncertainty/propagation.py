@@ -19,6 +19,7 @@ from physics import tangent
 
 Method = Literal["ts1", "tsinf", "moments"]
 METHODS: tuple[Method, ...] = ("ts1", "tsinf", "moments")
+DOUBTS, TWINS = 2**40, 2**41  # streams of random numbers, apart from those of any seed
 
 
 def propagate(
@@ -40,7 +41,8 @@ def propagate(
     method      "tsinf" and "ts1" draw `particles`, spread evenly over the members (rounded up);
                 "moments" linearises. "tsinf" and "moments" tell aleatoric from epistemic variance
     noise       True: σ_r of the residual and `model.noise` R in every step; a `Noise`, of which
-                `split_noise` finds the parts; False: neither, what is left is epistemic
+                `split_noise` finds the parts; False: neither, what is left is epistemic. What is
+                unknown outside the support of a `Supported` is epistemic, and stays
     initial_covariance   of x0 (…, tangent rows, tangent rows); default: V of the noise where the
                 system measures its states, since then x0 was measured; else none
     measured    predict the outputs as sensors will read them, their noise V included, instead of
@@ -70,27 +72,39 @@ def propagate(
     start = _start(model, initial_covariance, measurement)
     members = member_count(model)
     if method == "moments":
-        path, each = moments(model, x0, u, d, start=start, process=process, share=parts.residual)
-        found = _of_moments(model, path.x, each, u, d, measurement if measured else None)
-    else:
-        drawn = paths(
-            model,
-            x0,
-            u,
-            d,
-            particles=Particles(
-                model,
-                members,
-                -(-particles // members),
-                noise=parts.residual,
-                switching=method == "ts1",
-            ),
-            draws=Draws(seed, model.theta),
-            start=None if start is None else _root(start),
-            process=process,
-            measurement=measurement if measured else None,
+        path, each, doubt = moments(
+            model, x0, u, d, start=start, process=process, share=parts.residual
         )
-        found = _of_samples(model, drawn, measured, persistent=method == "tsinf" and members > 1)
+        found = _of_moments(model, path.x, each, doubt, u, d, measurement if measured else None)
+    else:
+        root = None if start is None else _root(start)
+        of = Particles(
+            model,
+            members,
+            -(-particles // members),
+            noise=parts.residual,
+            switching=method == "ts1",
+        )
+
+        def draw(stream: int) -> Tensor:
+            return paths(
+                model,
+                x0,
+                u,
+                d,
+                particles=of,
+                draws=Draws(seed + stream, model.theta),
+                doubts=Draws(seed + DOUBTS, model.theta),
+                start=root,
+                process=process,
+                measurement=measurement if measured else None,
+            )
+
+        drawn = draw(0)
+        persistent = method == "tsinf" and members > 1
+        # the same members and doubts under other noise: how far twins part is noise alone
+        twins = draw(TWINS) if persistent and of.faded else None
+        found = _of_samples(model, drawn, twins, measured, persistent=persistent)
     if calibration is None:
         return found
     factor = calibration.factor(u.shape[-2]).to(found.covariance)
@@ -134,8 +148,13 @@ def _root(covariance: Tensor) -> Tensor:
     return vectors * values.clamp(min=0).sqrt()[..., None, :]
 
 
-def _of_samples(model: HybridModel, drawn: Tensor, measured: bool, persistent: bool) -> Prediction:
-    """From samples (E, P, …, H+1, n)."""
+def _of_samples(
+    model: HybridModel, drawn: Tensor, twins: Tensor | None, measured: bool, persistent: bool
+) -> Prediction:
+    """From samples (E, P, …, H+1, n), and twins that differ by noise alone.
+
+    Var y = E Var(y | e, η) + Var E(y | e, η), with member e and doubt η of a particle.
+    """
     system, count = model.system, drawn.shape[0]
     signals = system.outputs if measured else system.states
     drawn = drawn[..., : len(signals)]
@@ -148,10 +167,14 @@ def _of_samples(model: HybridModel, drawn: Tensor, measured: bool, persistent: b
     if persistent:
         per = drawn.shape[1]
         centres = apart.mean(1)
-        aleatoric = (apart - centres[:, None]).square().sum((0, 1)) / (count * max(per - 1, 1))
-        # a member's centre is off by its own particles' noise, which is no disagreement
+        within = (apart - centres[:, None]).square().sum((0, 1)) / (count * max(per - 1, 1))
+        # a member's centre is off by the chance of its own particles, which is no disagreement
         between = centres.square().sum(0) / max(count - 1, 1)
-        epistemic = (between - aleatoric / per).clamp(min=0)
+        epistemic, aleatoric = (between - within / per).clamp(min=0), within
+        if twins is not None:
+            parted = minus(drawn, twins[..., : len(signals)])
+            aleatoric = parted.square().mean((0, 1)) / 2
+            epistemic = epistemic + (within - aleatoric).clamp(min=0)
     return Prediction(
         mean=mean,
         covariance=covariance,
@@ -167,25 +190,28 @@ def _of_moments(
     model: HybridModel,
     x: Tensor,
     each: Tensor,
+    doubt: Tensor,
     u: Tensor,
     d: Tensor | None,
     measurement: Tensor | None,
 ) -> Prediction:
-    """From the members' paths x (E, …, H+1, nx) and covariances (E, …, H+1, n, n)."""
+    """From the members' paths x (E, …, H+1, nx), covariances and doubts (E, …, H+1, n, n)."""
     system = model.system
     rows = len(model.noise)
     if measurement is None:
         signals, at, minus = system.states, x[..., : len(system.states)], model.state_difference
         mean = mean_of(model, at)
-        each = each[..., :rows, :rows]
+        each, doubt = (v[..., :rows, :rows] for v in (each, doubt))
     else:
         signals, minus = system.outputs, model.output_difference
         at, slope = _observed(model, x, u, d)
         mean = mean_output(model, at)
         each = slope @ each @ slope.mT + torch.diag_embed(measurement)
+        doubt = slope @ doubt @ slope.mT
     apart = minus(at, mean.expand_as(at))
     aleatoric = each.mean(0)
     between = torch.einsum("e...i,e...j->...ij", apart, apart) / max(len(at) - 1, 1)
+    between = between + doubt.mean(0)
     return Prediction(
         mean=mean,
         covariance=aleatoric + between,

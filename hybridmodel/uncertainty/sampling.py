@@ -7,8 +7,11 @@ TS1  particles change members at every step, by a random permutation
 
 Chua et al., Deep reinforcement learning in a handful of trials using probabilistic dynamics
 models, NeurIPS 2018, section 4.2. ε_k is drawn once a step and held over its stages, as F holds
-the input. A residual without members whose epistemic variance has a closed form draws from that
-as well: once a path in TS∞, in every step in TS1.
+the input. What is unknown in closed form is drawn as well, η standard normal, by each particle once
+a path in TS∞ and in every step in TS1:
+
+    + √U(z) η    U  (1 − w) s² of members that have faded, which do not show it themselves;
+                    of a residual without members, all of its epistemic variance
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ from torch import Tensor
 
 from hybridmodel.equations import observe
 from hybridmodel.model import HybridModel
+from hybridmodel.uncertainty.linearised import root, unknown
 from hybridmodel.uncertainty.manifold import moved, output_retract
-from residuals import Probabilistic
+from residuals import Probabilistic, SupportedProbabilistic
 
 Network = Callable[..., Any]
 
@@ -43,23 +47,37 @@ class Draws:
 
 
 class Particles:
-    """E members with P particles each, (E, P, …)."""
+    """E members with P particles each, (E, P, …).
+
+    faded  whether any member has been where it fades
+    """
 
     def __init__(
         self, model: HybridModel, members: int, per_member: int, *, noise: float, switching: bool
     ) -> None:
         self.model, self.members, self.per_member = model, members, per_member
         self.noise, self.switching = noise, switching
+        self.faded = False
 
-    def network(self, draws: Draws, held: Tensor | None, batch: torch.Size) -> Network | None:
+    def doubt(self, draws: Draws, batch: torch.Size) -> Tensor | None:
+        """η (E, P, …, nr), None of a residual that has none in closed form."""
+        residual = self.model.residual
+        if not isinstance(residual, Probabilistic):
+            return None
+        if residual.count > 1 and not isinstance(residual, SupportedProbabilistic):
+            return None
+        return draws.normal(self.members, self.per_member, *batch, residual.nr or 0)
+
+    def network(
+        self, draws: Draws, doubts: Draws, held: Tensor | None, batch: torch.Size
+    ) -> Network | None:
         """The map z (E, P, …, nz) ↦ r with the noise of one step."""
         residual = self.model.residual
         if residual is None or not isinstance(residual, Probabilistic):
             return residual
-        shape = (self.members, self.per_member, *batch, residual.nr or 0)
-        fresh = draws.normal(*shape)
+        fresh = draws.normal(self.members, self.per_member, *batch, residual.nr or 0)
         alone = residual.count == 1
-        doubt = held if held is not None else draws.normal(*shape) if alone else None
+        doubt = held if held is not None else self.doubt(draws if alone else doubts, batch)
 
         def noisy(z: Tensor) -> Tensor:
             if alone:
@@ -72,7 +90,9 @@ class Particles:
             if self.noise:
                 r = r + fresh * (self.noise * log_variance.exp()).sqrt()
             if doubt is not None:
-                r = r + doubt * residual.epistemic(z).sqrt()
+                size = root(residual.epistemic(z)) if alone else unknown(residual, z)
+                self.faded = self.faded or (not alone and bool((size > 0).any()))
+                r = r + doubt * size
             return r
 
         return noisy
@@ -86,6 +106,7 @@ def paths(
     *,
     particles: Particles,
     draws: Draws,
+    doubts: Draws,
     start: Tensor | None,
     process: Tensor,
     measurement: Tensor | None,
@@ -93,6 +114,7 @@ def paths(
     """x (E, P, …, H+1, nx), or with `measurement` V the outputs y (E, P, …, H+1, ny).
 
     start  root of the covariance of x0 (…, n, n); process  Q (tangent rows)
+    draws  of all that is noise; doubts  of what members do not show where they have faded
     """
     count, per = particles.members, particles.per_member
     batch = torch.broadcast_shapes(x0.shape[:-1], u.shape[:-2])
@@ -101,10 +123,8 @@ def paths(
     if start is not None:
         white = draws.normal(*shape, start.shape[-1])
         x = moved(model, x, (start @ white[..., None])[..., 0])
-    residual = model.residual
-    held = None
-    if isinstance(residual, Probabilistic) and residual.count == 1 and not particles.switching:
-        held = draws.normal(*shape, residual.nr or 0)
+    of_doubt = draws if count == 1 else doubts
+    held = None if particles.switching else particles.doubt(of_doubt, batch)
     p, found, steps = model.physical(), [], u.shape[-2]
     retract = None if measurement is None else output_retract(model.system.outputs)
     deviation = process.sqrt()
@@ -116,19 +136,27 @@ def paths(
         y = observe(model.torch_equations, network, model.scheme, x, uk, p, dk)
         return retract(y, draws.normal(*y.shape[:-1], len(measurement)) * measurement.sqrt())
 
-    network = particles.network(draws, held, batch)
+    network = particles.network(draws, doubts, held, batch)
     found.append(seen(x, 0, network))
     for k in range(steps):
-        if particles.switching and count > 1:
-            order = draws.order(count * per)
-            x = x.flatten(0, 1)[order].reshape((*shape, model.nx))
+        order = draws.order(count * per) if particles.switching and count > 1 else None
+        if order is not None:
+            x = _ordered(x, order)
         uk, dk = _inputs(x, u, d, k, steps)
         x = model.step_with(network, model.scheme, x, uk, p, dk)
         if bool((process > 0).any()):
             x = moved(model, x, draws.normal(*shape, rows) * deviation)
-        found.append(seen(x, k + 1, network))
-        network = particles.network(draws, held, batch)
+        y = seen(x, k + 1, network)
+        if order is not None:  # back, so that row s stays one path
+            back = order.argsort()
+            x, y = _ordered(x, back), _ordered(y, back)
+        found.append(y)
+        network = particles.network(draws, doubts, held, batch)
     return torch.stack(found, -2)
+
+
+def _ordered(x: Tensor, order: Tensor) -> Tensor:
+    return x.flatten(0, 1)[order].reshape(x.shape)
 
 
 def _inputs(x: Tensor, u: Tensor, d: Tensor | None, k: int, steps: int) -> tuple[Tensor, Tensor]:
