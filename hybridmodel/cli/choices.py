@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import re
 import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -129,6 +130,23 @@ def named_numbers(option: str, text: str) -> dict[str, float]:
             found[name.strip()] = float(value)
         except ValueError:
             raise ValueError(f"{option} must be like angle=0.01,rate=0.1, got {part!r}") from None
+    return found
+
+
+def named_values(option: str, text: str) -> dict[str, str | float]:
+    """Names or numbers by signal, as angle=q_rad,torque=0; commas in brackets part nothing.
+
+    Raises ValueError naming the option.
+    """
+    found: dict[str, str | float] = {}
+    for part in filter(None, map(str.strip, re.split(r",(?![^\[]*\])", text))):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if not (name and value) or name in found:
+            raise ValueError(f"{option} must be like SIGNAL=NAME,… with each once, got {part!r}")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = value
     return found
 
 
@@ -266,10 +284,20 @@ def _places(
 
 
 def read_logs(
-    paths: tuple[Path, ...], system: System | None, dt: float | None, *, time: str = "time"
+    paths: tuple[Path, ...],
+    system: System | None,
+    dt: float | None,
+    *,
+    time: str = "time",
+    columns: str = "",
+    units: str = "",
 ) -> Dataset:
-    """One dataset from .npz datasets and recorded logs, which need the system for their columns."""
+    """One dataset from .npz datasets and recorded logs, which need the system for their columns.
+
+    `time`, `columns` and `units` as the options of the same names; datasets need none of them.
+    """
     logs = []
+    column, unit = named_values("--columns", columns), named_values("--units", units)
     for path in paths:
         if is_dataset(path):
             logs += list(load_npz(path))
@@ -278,7 +306,17 @@ def read_logs(
                 f"{path}: a {path.suffix or 'folder'} needs --system to know its columns"
             )
         else:
-            logs.append(read_log(path, system, time=time, dt=dt, resample=dt is not None))
+            logs.append(
+                read_log(
+                    path,
+                    system,
+                    columns=column,
+                    units=unit,
+                    time=time,
+                    dt=dt,
+                    resample=dt is not None,
+                )
+            )
     return Dataset(logs)
 
 

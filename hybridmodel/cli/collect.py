@@ -16,9 +16,9 @@ def collect(
     out: Path,
     *,
     logs: int = 10,
-    seconds: float = 5.0,
-    dt: float = 0.04,
-    excitation: Literal["motion", "multisine", "chirp", "steps"] | None = None,
+    seconds: float | None = None,
+    dt: float | None = None,
+    excitation: Literal["motion", "multisine", "chirp", "steps"] | Path | None = None,
     amplitude: float = 0.5,
     hidden: Path | None = None,
     engine: Literal["pybullet", "mujoco", "ode"] = "pybullet",
@@ -37,13 +37,13 @@ def collect(
     logs
         How many.
     seconds
-        Length of each [s].
+        Length of each [s]; default: 5, or that of the excitation's file.
     dt
-        Control step [s].
+        Control step [s]; default: 0.04, or that of the excitation's file.
     excitation
         What commands the plant. motion: a controller on the nominal physics leads it through a
         random motion inside its limits; default for robots on a fixed base and quadrotors, for
-        others multisine.
+        others multisine. Or the .npz or .csv file that `hybridmodel excite` wrote.
     amplitude
         Share of the input bounds; of a motion, share of half the range of each joint up to 1 rad
         or 1 m, of a quadrotor 2 m to each side, 1 m up and down and 1 rad of yaw.
@@ -62,17 +62,38 @@ def collect(
         must_be_led,
         system_named,
     )
+    from hybridmodel.cli.designed import Designed
+    from hybridmodel.collection import Policy
     from hybridmodel.collection import collect as run
 
     if out.suffix not in (".npz", ".csv") or (out.suffix == ".csv" and logs != 1):
         raise ValueError(f"out must be a .npz, or a .csv with --logs 1, got {out}")
+    plant_system = system_named(system, "SYSTEM")
+    policy: Policy | None = None
+    start: tuple[float, ...] | None = None
+    if isinstance(excitation, Path):
+        if excitation.suffix.lower() not in (".npz", ".csv") or not excitation.is_file():
+            raise ValueError(
+                "--excitation is motion, multisine, chirp, steps or a .npz or .csv file that "
+                f"there is, got {str(excitation)!r}"
+            )
+        policy = designed = Designed(excitation, plant_system)
+        length, step = len(designed.u) * designed.dt, designed.dt
+        dt, seconds = step if dt is None else dt, length if seconds is None else seconds
+        if abs(dt - step) > 1e-6 * step or seconds > length + dt / 2:
+            raise ValueError(
+                f"--excitation {excitation} is {length:g} s at --dt {step:g}, got --seconds "
+                f"{seconds:g} --dt {dt:g}"
+            )
+    dt, seconds = 0.04 if dt is None else dt, 5.0 if seconds is None else seconds
     if logs < 1 or not (seconds > 0 and dt > 0):
         raise ValueError("--logs, --seconds and --dt must be positive")
     if seed < 0:
         raise ValueError(f"--seed must be at least 0, got {seed}")
-    plant_system = system_named(system, "SYSTEM")
     effects = hidden_effects(hidden, plant_system)
-    policy, start = excitation_named(excitation, plant_system, amplitude=amplitude, dt=dt)
+    if not isinstance(excitation, Path):
+        policy, start = excitation_named(excitation, plant_system, amplitude=amplitude, dt=dt)
+    assert policy is not None
     plant = envs.make(plant_system, engine=engine, dt=dt, hidden=effects)
     console = Console()
     trajectories = [

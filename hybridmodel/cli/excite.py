@@ -34,7 +34,8 @@ def excite(
     system
         A name, a robot's .urdf or .xml file, or MODULE:CLASS of your own.
     out
-        The .npz (t, u) or .csv (t and a column an input) to write.
+        The .npz (t, u) or .csv (time and a column an input) to write; collect --excitation OUT
+        commands a plant with it.
     parameters
         What is to be identified, comma-separated.
     noise
@@ -95,7 +96,7 @@ def excite(
             np.savez(content, t=t, u=u, inputs=[s.name for s in physics.inputs])
             write_atomically(out, content.getvalue())
     else:
-        head = ",".join(["t", *(s.name for s in physics.inputs)])
+        head = ",".join(["time", *(s.name for s in physics.inputs)])
         rows = [",".join(repr(float(v)) for v in row) for row in np.column_stack([t, u])]
         write_atomically(out, ("\n".join([head, *rows]) + "\n").encode())
     console = Console()

@@ -40,6 +40,9 @@ def fit(
     substeps: int = 1,
     hold: bool = False,
     dt: float | None = None,
+    time: str = "time",
+    columns: str = "",
+    units: str = "",
     seed: int = 0,
     checkpoint: Path | None = None,
 ) -> int:
@@ -95,7 +98,13 @@ def fit(
     hold
         Evaluate the network once a step.
     dt
-        Resample uneven .csv logs to this step [s].
+        Resample uneven logs to this step [s].
+    time
+        The column of stamps of logs that are no .npz dataset.
+    columns
+        Their columns, as signal=column,… (or signal=number for a constant).
+    units
+        Their units, as signal=unit,… or signal=factor,….
     seed
         Of split, weights and batches.
     checkpoint
@@ -119,7 +128,7 @@ def fit(
     if out.suffix != ".safetensors":
         raise ValueError(f"--out must be a .safetensors file, got {out}")
     physics = system_named(system)
-    data = read_logs(logs, physics, dt)
+    data = read_logs(logs, physics, dt, time=time, columns=columns, units=units)
     train, validation = data.split((0.85, 0.15), seed)
     widths, stages = _whole("--hidden", hidden), _whole("--horizons", horizons)
     learned = residual_named(
@@ -144,7 +153,7 @@ def fit(
             raise ValueError(f"{unused[0]} is for what is trained in steps, and {how} at once")
     console = Console()
     out.parent.mkdir(parents=True, exist_ok=True)
-    columns = (
+    shown = (
         TextColumn("fit"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
@@ -152,7 +161,7 @@ def fit(
         TimeElapsedColumn(),
     )
     rows: list[str] = []
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*shown, console=console, transient=True) as bar:
         line = bar.add_task(
             "fit", total=epochs * len(stages) if learned is not None else 5, news=""
         )

@@ -26,6 +26,8 @@ def inspect(
     parameters: str = "",
     dt: float | None = None,
     time: str = "time",
+    columns: str = "",
+    units: str = "",
 ) -> int:
     """Say what a log, a model (.safetensors) or a run folder holds, and what is wrong with a log.
 
@@ -40,7 +42,11 @@ def inspect(
     dt
         Resample an uneven log to this step [s].
     time
-        The column of stamps; of a ROS bag, header.stamp for those of its messages.
+        The column of stamps [s]; of a ROS bag, header.stamp for those of its messages.
+    columns
+        Which column is which signal where names differ, SIGNAL=COLUMN,…; a number is a constant.
+    units
+        In what a column is, if not SI: SIGNAL=UNIT,… like angle=deg,torque=0.001,time=ms.
     """
     if not path.exists():
         raise ValueError(f"{path} does not exist")
@@ -48,15 +54,26 @@ def inspect(
         return _inspect_run(path)
     if path.suffix == ".safetensors":
         return _inspect_model(path)
-    return _inspect_log(path, system, parameters, dt, time)
+    return _inspect_log(path, system, parameters, dt, time, columns, units)
 
 
-def _inspect_log(path: Path, name: str | None, parameters: str, dt: float | None, time: str) -> int:
-    from hybridmodel.cli.choices import is_dataset, names, read_logs, system_named
+def _inspect_log(
+    path: Path,
+    name: str | None,
+    parameters: str,
+    dt: float | None,
+    time: str,
+    columns: str,
+    units: str,
+) -> int:
+    from hybridmodel.cli.choices import is_dataset, named_values, names, read_logs, system_named
     from hybridmodel.cli.identifiable import identifiable
     from hybridmodel.data import inspect_log, read_table
 
     system = None if name is None else system_named(name)
+    column, unit = named_values("--columns", columns), named_values("--units", units)
+    if system is None and (column or unit):
+        raise ValueError("--columns and --units name signals of a system: give --system")
     console = Console(soft_wrap=True, highlight=False)
     if is_dataset(path):
         data = read_logs((path,), system, dt)
@@ -68,9 +85,9 @@ def _inspect_log(path: Path, name: str | None, parameters: str, dt: float | None
     # as recorded: what resampling mends is worth knowing
     table = read_table(path, time=time)
     _show_table(console, table)
-    _show_findings(console, inspect_log(table, system))
+    _show_findings(console, inspect_log(table, system, columns=column, units=unit))
     if system is not None:
-        data = read_logs((path,), system, dt, time=time)
+        data = read_logs((path,), system, dt, time=time, columns=columns, units=units)
         _show_dataset(console, path, data, system)
         identifiable(console, system, data, names(parameters))
     return OK

@@ -16,6 +16,7 @@ from hybridmodel.data.resample import unwrap
 from hybridmodel.data.stamps import check_stamps
 from hybridmodel.data.table import Table
 from hybridmodel.data.trajectory import Array, Trajectory, uneven_step
+from hybridmodel.data.units import Unit, conversion
 from physics import Signal, System
 
 _FEEDBACK = 0.1  # share explained beyond chance
@@ -33,7 +34,8 @@ def inspect_log(
     log: Dataset | Trajectory | Table,
     system: System | None = None,
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | float] | None = None,
+    units: Mapping[str, Unit] | None = None,
 ) -> LogReport:
     """What is wrong, or worth knowing, about a log before a model is fitted to it.
 
@@ -43,29 +45,35 @@ def inspect_log(
     input that what was measured explains.
 
     A `system` names the channels and says their bounds, rates and angles; `columns` maps its
-    signals to columns of a table where names differ, and columns of no signal are left out. A
-    table shows what a Dataset has no more, faults of the stamps and missing samples. Without a
+    signals to columns of a table where names differ, and columns of no signal are left out;
+    `units` says in what they are, as for `read_log`. A table shows what a Dataset has no more,
+    faults of the stamps, missing samples and turns of an angle that these leave open. Without a
     system, columns of a table are neither input nor output, and feedback is not looked for; a
     Dataset says itself which is which.
 
     A fault in several logs is told once, with the number of the worst.
     """
     if isinstance(log, Table):
-        logs = [_of_table(log, system, columns or {})]
+        logs = [_of_table(log, system, columns or {}, units or {})]
         if not logs[0]:
             raise ValueError(f"{log.path} has no column of numbers to inspect")
         stamps = {id(channel.t): channel for channel in logs[0]}.values()
         several = len(stamps) > 1
+        logs[0], turns = _unwrapped(logs[0])
         timing = [
-            finding
-            for channel in stamps
-            for finding in check_stamps(
-                channel.t, f"time of {channel.signal.name}" if several else "time"
-            )
+            *turns,
+            *(
+                finding
+                for channel in stamps
+                for finding in check_stamps(
+                    channel.t, f"time of {channel.signal.name}" if several else "time"
+                )
+            ),
         ]
     else:
-        if columns is not None:
-            raise ValueError("columns names those of a Table, but this log has none")
+        for argument, given in (("columns", columns), ("units", units)):
+            if given is not None:
+                raise ValueError(f"{argument} names those of a Table, but this log has none")
         trajectories = [log] if isinstance(log, Trajectory) else list(log)
         logs = [_of_trajectory(trajectory, system) for trajectory in trajectories]
         timing = []
@@ -82,14 +90,26 @@ def inspect_log(
     )
 
 
-def _of_table(table: Table, system: System | None, columns: Mapping[str, str]) -> list[_Channel]:
+def _of_table(
+    table: Table,
+    system: System | None,
+    columns: Mapping[str, str | float],
+    units: Mapping[str, Unit],
+) -> list[_Channel]:
     roles: dict[str, tuple[Signal, str]] = {}
     if system is not None:
         parts = {"u": system.inputs, "d": system.exogenous, "y": system.outputs}
         roles = {signal.name: (signal, role) for role, part in parts.items() for signal in part}
-    if unknown := [name for name in columns if name not in roles]:
-        raise ValueError(f"columns names {unknown[0]!r}, but the signals are {[*roles]}")
+    known = [*roles, *(f"x:{s.name}" for s in (system.states if system is not None else ()))]
+    for argument, given in (("columns", columns), ("units", units)):
+        allowed = known if argument == "columns" else [*known, "time"]
+        if unknown := [name for name in given if name not in allowed]:
+            raise ValueError(f"{argument} names {unknown[0]!r}, but the signals are {allowed}")
     of_column = {columns.get(name, name): name for name in roles}
+    for name, column in columns.items():
+        if isinstance(column, str) and name in roles:
+            table.column(column)  # says so where it is not there
+    ticks = conversion("time", units["time"], "s")[0] if "time" in units else 1.0
     clocks: list[Array] = []
     channels = []
     used = [name for name in table.names if of_column.get(name, name) in roles]
@@ -97,15 +117,36 @@ def _of_table(table: Table, system: System | None, columns: Mapping[str, str]) -
         if column.startswith("context:"):
             continue
         signal, role = roles.get(of_column.get(column, ""), (Signal(column), ""))
-        t = table.stamps(column)
+        t = table.stamps(column) * ticks
         # one object per clock
         same = next((c for c in clocks if np.array_equal(c, t, equal_nan=True)), None)
         if same is None:
             clocks.append(t)
         values = table.column(column)
-        values = unwrap(values) if signal.angle else values
+        if signal.name in units:
+            factor, offset = conversion(signal.name, units[signal.name], signal.unit)
+            values = values * factor + offset
         channels.append(_Channel(signal, role, values, t if same is None else same))
     return channels
+
+
+def _unwrapped(channels: list[_Channel]) -> tuple[list[_Channel], list[LogFinding]]:
+    """Angles of encoders made continuous, and those whose turn is open after a gap."""
+    rates = {c.signal.rate_of: (c.t, c.values) for c in channels if c.role in ("y", "")}
+    continuous, found = [], []
+    for channel in channels:
+        signal = channel.signal
+        if signal.angle:
+            turned = unwrap(channel.values, channel.t, rates.get(signal.name))
+            channel = replace(channel, values=turned.values)
+            if turned.unsure is not None:
+                text = (
+                    f"may have turned by any number of turns in the gap before row {turned.unsure}"
+                    f" (t = {channel.t[turned.unsure]:.6g} s)"
+                )
+                found.append(LogFinding(signal.name, "turn", turned.unsure, "", "warning", text))
+        continuous.append(channel)
+    return continuous, found
 
 
 def _of_trajectory(log: Trajectory, system: System | None) -> list[_Channel]:
@@ -161,7 +202,7 @@ def _rates(channels: list[_Channel]) -> list[LogFinding]:
         if len(t) < 12 or (np.diff(t) <= 0).any():
             continue
         angle = position.signal.angle
-        p = np.unwrap(p) if angle else p
+        p = unwrap(p, t).values if angle else p
         dt = float(np.median(np.diff(t)))
         if uneven_step(t) is not None:
             grid = np.arange(t[0], t[-1], dt)

@@ -53,10 +53,11 @@ def read_log(
 
     `columns` maps signals to columns where their names differ ("x:rate" is the state "rate"),
     or to a number where the log has none and the signal was constant. `units` says in what the
-    file, or that number, is, where that is not what the signal is in: a factor, (factor, offset), or a name like
-    "deg"; units={"time": "ms"} scales the stamps. `time` is the column of stamps [s], None
-    means rows dt apart. `source` may be a table that was read, and mended, before. Angles of a
-    wrapped encoder are unwrapped; where samples are missing, its rate says how far it turned.
+    file, or that number, is, where that is not what the signal is in: a factor, (factor, offset),
+    or a name like "deg"; units={"time": "ms"} scales the stamps. `time` is the column of stamps
+    [s], None means rows dt apart. `source` may be a table that was read, and mended, before.
+    Angles of a wrapped encoder are unwrapped; where samples are missing, its rate says how far
+    it turned.
 
     `context` adds to the numbers found in the file. A regular expression finds them in the name
     of the file: each named group is one, as in r"kp(?P<gain>\\d+)_".
@@ -124,7 +125,9 @@ def _channels(
             continue
         rate = rate_of.get(name)
         turned = unwrap(
-            channel.values, channel.t, None if rate is None or rate.t is None else (rate.t, rate.values)
+            channel.values,
+            channel.t,
+            None if rate is None or rate.t is None else (rate.t, rate.values),
         )
         if resample and turned.unsure is not None:
             row = turned.unsure

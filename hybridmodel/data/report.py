@@ -14,7 +14,7 @@ class LogFinding:
 
     channel    its name; "time" for stamps
     kind       jitter, gap, order, missing, constant, frozen, saturation, outlier, quantisation,
-               rate, delay, excitation, feedback
+               turn, rate, delay, excitation, feedback
     number     how much of it, in `unit`
     severity   "info" to know, "warning" where it biases or breaks a fit
     text       the sentence

@@ -74,13 +74,13 @@ def unwrap(
 
     Only a column that fits into one turn, noise included, can be wrapped: what spans more is
     unwrapped already and comes back as it was, however fast it turns. From one sample to the
-    next an angle moves less than half a turn; over a gap in the stamps t (n,) [s] it moves by
-    what is nearest to ∫ rate dt, where `rate` (stamps, values) is known. A gap in which it may
-    have moved half a turn, at the speed that 95 % of the steps do not exceed, is unsure without a
-    rate, and where the rate is a quarter of a turn off.
+    next an angle moves less than half a turn. Over a gap in the stamps t (n,) [s] it may move
+    further, at the speed that 95 % of the steps do not exceed: then it moves by what is nearest to
+    ∫ rate dt, of `rate` (stamps, values), and is unsure without a rate, or where the rate is a
+    quarter of a turn off.
     """
     there = np.flatnonzero(np.isfinite(column))
-    if len(there) < 3 or not np.pi < np.ptp(column[there]) <= 2 * np.pi * _TURN:
+    if not len(there) or not np.pi < np.ptp(column[there]) <= 2 * np.pi * _TURN:
         return Unwrapped(column)
     result = column.copy()
     result[there] = np.unwrap(column[there])
@@ -88,9 +88,8 @@ def unwrap(
     if not (np.diff(t) > 0).all():
         return Unwrapped(result)  # out of order or unstamped: a fault of its own
     step, took = np.diff(result[there]), np.diff(t[there])
-    usual = float(np.median(np.diff(t)))
-    gap = took > _GAP * usual
-    if not gap.any() or gap.all():
+    gap = took > _GAP * np.median(took)
+    if not gap.any():
         return Unwrapped(result)
     fast = float(np.quantile(np.abs(step[~gap]) / took[~gap], _FAST))
     open_turn = gap & (fast * took > np.pi)
@@ -98,7 +97,7 @@ def unwrap(
         stamps, values = rate[0][known], rate[1][known]
         moved = np.concatenate([[0.0], np.cumsum(np.diff(stamps) * (values[1:] + values[:-1]) / 2)])
         expected = np.diff(np.interp(t[there], stamps, moved))
-        step[gap] += 2 * np.pi * np.round((expected - step)[gap] / (2 * np.pi))
+        step[open_turn] += 2 * np.pi * np.round((expected - step)[open_turn] / (2 * np.pi))
         open_turn &= np.abs(step - expected) > np.pi / 2
     result[there[1:]] = result[there[0]] + np.cumsum(step)
     first = np.flatnonzero(open_turn)

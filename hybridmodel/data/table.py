@@ -78,8 +78,8 @@ class Table:
         """(n,) the numbers under `name`; nan where there is none."""
         if name not in self.header:
             raise ValueError(
-                f"{self.path} has no column {name!r}; it has {list(self.header)}: name it by "
-                f"columns={{signal: column}} or time="
+                f"{self.path} has no column {name!r}; it has {list(self.header)}: say by "
+                "columns which one is a signal's (signal=column), by time which holds the stamps"
             )
         if name in self.faults:
             row, text = self.faults[name]
@@ -142,6 +142,8 @@ def read_table(
     table = reader(Path(path), time, keep or (lambda name: True))
     if time is None:
         table = replace(table, time="", dt=dt)
+    elif not table.clocks and table.dt is None:
+        table.column(time)  # a wrong one is told before any signal's
     return table
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from hybridmodel.estimators.beginning import Beginning
 from hybridmodel.model import HybridModel
 
 
 class MeasuredState:
-    """The identity: y is the continuous state, memory is made of the steps so far.
+    """The identity: y is the continuous state, the model advances memory from `initial_state(y₀)`.
 
     Raises ValueError where the system does not measure its whole state.
     """
@@ -24,15 +25,12 @@ class MeasuredState:
                 f"{type(system).__name__} does not measure its whole state{missing}: give an "
                 "estimator, such as hybridmodel.estimators.EKF(model, measurement_noise=…)"
             )
-        self.model = model
+        self.model, self._beginning = model, Beginning(model, None, None)
         self.reset()
 
     def reset(self) -> None:
-        system, n = self.model.system, self.model.memory_steps
-        self._inputs = np.zeros((0, system.nu))
-        self._exogenous = np.zeros((0, system.nd))
-        self._states = np.zeros((0, len(system.states)))
-        self._kept = n
+        self._beginning.reset()
+        self._x: torch.Tensor | None = None  # with memory, whole where y was lost
 
     def update(
         self, y: np.ndarray, previous_input: np.ndarray | None, d: np.ndarray | None = None
@@ -42,23 +40,24 @@ class MeasuredState:
             raise ValueError(f"y must have shape ({n},), got {y.shape}")
         if self.model.nx == n:
             return y
-        if previous_input is not None and self._kept:
-            acted = np.zeros(self.model.system.nd) if d is None else d
-            self._inputs = np.vstack([self._inputs, previous_input])[-self._kept :]
-            self._exogenous = np.vstack([self._exogenous, acted])[-self._kept :]
-        lead = self._kept - len(self._inputs)
-        inputs, exogenous = (
-            np.vstack([np.zeros((lead, rows.shape[1])), rows])
-            for rows in (self._inputs, self._exogenous)
-        )
-        full = self.model.nm and not lead and len(self._states) == self._kept
-        with torch.no_grad():
-            estimate = self.model.initial_state(
-                torch.tensor(y, dtype=torch.float64),
-                torch.tensor(inputs),
-                past_x=torch.tensor(self._states) if full else None,
-                past_d=torch.tensor(exogenous) if self._kept else None,
-            ).numpy()
-        if self.model.nm:
-            self._states = np.vstack([self._states, y])[-self._kept :]
-        return estimate
+        acted = np.zeros(self.model.system.nd) if d is None else d
+        if previous_input is not None:
+            self._beginning.passed(previous_input, acted)
+        if self._x is None:
+            estimate = self._beginning.remembering(y)
+            if np.isfinite(estimate).all():
+                self._x = torch.tensor(estimate)
+            return estimate
+        x = self._x
+        if previous_input is not None:
+            with torch.no_grad():
+                x = self.model(
+                    x,
+                    torch.as_tensor(previous_input, dtype=torch.float64),
+                    torch.as_tensor(acted, dtype=torch.float64),
+                )
+        measured = torch.tensor(y)
+        whole = torch.where(measured.isfinite(), measured, x[:n])
+        ahead = torch.cat([whole, x[n:]])
+        self._x = ahead if bool(ahead.isfinite().all()) else None  # else it begins anew
+        return np.concatenate([y, x[n:].numpy()])

@@ -4,7 +4,8 @@
 
 P bounds |s| by 1, c and h are centre and half width of the input's bounds, a the amplitude, as of
 any `Excitation`; f_k are those of `Multisine`. α, β maximise a criterion of the predicted
-information I(α, β) under a penalty on states beyond their limits, by the cross-entropy method:
+information I(α, β) under a penalty on states beyond their limits, by the cross-entropy method.
+What a trained residual could do as well is no information, as in `information`:
 
     D  log det I      E  log λ_min(I)      A  −log tr I⁻¹
 
@@ -24,17 +25,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hybridmodel.batches import Batch, outputs
+from hybridmodel.data import Dataset, Trajectory
 from hybridmodel.data.trajectory import Array
 from hybridmodel.excitation import Excitation, Multisine
-from hybridmodel.identification.information import Information, assembled
-from hybridmodel.identification.least_squares import reduce
+from hybridmodel.identification.information import (
+    Information,
+    assembled,
+    eliminated,
+    without_residual,
+)
+from hybridmodel.identification.least_squares import deviations_given, reduce
+from hybridmodel.identification.prior import residual_prior
 from hybridmodel.identification.sensitivity import Predictor
 from hybridmodel.identification.weights import Weights
 from hybridmodel.model import HybridModel
-from physics import Signal
+from physics import Signal, tangent
 
 Criterion = Literal["D", "E", "A"]
 _ELITE = 0.2
+_MOST = 1_000  # weights: each is moved both ways in every window of every trial
 _WORST = -1e6  # of an input under which the model diverges
 
 
@@ -102,6 +111,7 @@ def excite(
     base: Multisine | None = None,
     horizon: int = 25,
     criterion: Criterion = "A",
+    residual: Literal["project", "fixed"] = "project",
     iterations: int = 30,
     population: int = 40,
     seed: int = 0,
@@ -116,6 +126,10 @@ def excite(
     horizon    windows from which the log will be identified, each from an unknown state; the model
                is trusted no further than that
 
+    residual   "project": what its last layer could do as well is no information, under a prior
+               that it keeps the size it has under the base, so that one that is untrained, which
+               is zero, stays zero; "fixed": it is known exactly, which is faster
+
     The model's parameters are taken for true: where they are far off, design, log, identify, and
     design again. Systems with exogenous signals are refused. Raises ValueError naming the argument.
     """
@@ -123,6 +137,8 @@ def excite(
         raise ValueError("model.fit_parameters is empty: declare what is to be identified")
     if criterion not in ("D", "E", "A"):
         raise ValueError(f"criterion must be 'D', 'E' or 'A', got {criterion!r}")
+    if residual not in ("project", "fixed"):
+        raise ValueError(f"residual must be 'project' or 'fixed', got {residual!r}")
     if iterations < 1 or population < 10:
         raise ValueError(f"iterations must be ≥ 1, population ≥ 10; got {iterations}, {population}")
     trial = Trial(model, seconds, noise, amplitude, limits, start, horizon)
@@ -144,6 +160,8 @@ def excite(
     for k in range(8):
         base.reset(seed + k)
         draws.append(trial.sampled(base))
+    if residual == "project" and len(Weights(model)):
+        trial.project(np.array(draws))
     grams, _ = trial.grams(np.array(draws))
     if not torch.isfinite(grams).flatten(1).all(1).any():
         raise ValueError(
@@ -201,8 +219,8 @@ class Trial:
         if horizon < 1 or self.steps < horizon:
             raise ValueError(f"seconds must hold a horizon of {horizon} steps, got {seconds} s")
         x0 = system.neutral if start is None else tuple(start)
-        if len(x0) != len(system.states):
-            raise ValueError(f"start must hold {len(system.states)} numbers, got {len(x0)}")
+        if len(x0) != len(system.states) or not np.isfinite(x0).all():
+            raise ValueError(f"start must hold {len(system.states)} finite numbers, got {x0}")
         self._x0 = torch.tensor(x0, dtype=like.dtype)
         names = [s.name for s in system.states]
         known = {s.name: (s.low, s.high) for s in system.states} | dict(limits or {})
@@ -213,8 +231,36 @@ class Trial:
             raise ValueError(f"limits must be (low, high) with low < high, got {limits}")
         half = (self._high - self._low) / 2
         self._half = torch.where(half.isfinite(), half, 1.0)
-        self._noise = noise
+        self.sigma = deviations_given(noise, len(tangent.signals(system.outputs)), like)
+        self._weights = Weights(without_residual(model))  # none: what is there is known
+        self._prior = like.new_zeros(0, 0)
         self._finer = None if system.dt is not None else _with_substeps(model, 2 * model.substeps)
+
+    def project(self, inputs: Array) -> None:
+        """Take the residual for unknown, of the size that it has under inputs (B, T, nu)."""
+        model, n = self.model, len(self.model.system.states)
+        u = torch.as_tensor(inputs, dtype=self._x0.dtype)
+        with torch.no_grad():
+            x0 = model.initial_state(self._x0).expand(len(u), -1)
+            x = model.rollout(x0, u, u[..., :0])
+            # a sample is measured at the end of a step, under the input of that step
+            before = torch.cat([u[:, :1], u], 1)
+            y = model.output(x, before, before[..., :0])
+        t = model.dt * np.arange(self.steps + 1.0)
+        logs = [
+            Trajectory(t=t, u=one, y=seen.numpy(), x=state.numpy())
+            for one, seen, state in zip(inputs, y, x[..., :n], strict=True)
+            if torch.isfinite(state).all()
+        ]
+        if not logs:
+            raise ValueError("base drives the model until it diverges: lower amplitude")
+        self._weights = Weights(model)
+        if len(self._weights) > _MOST:
+            raise ValueError(
+                f"residual: {len(self._weights)} weights stand for it, too many to be projected "
+                f"out of each trial (at most {_MOST}); take residual='fixed'"
+            )
+        self._prior, _ = residual_prior(model, Dataset(logs), self._weights)
 
     def sampled(self, policy: Excitation) -> Array:
         """u (T, nu) of one log."""
@@ -256,28 +302,28 @@ class Trial:
             windows = replace(windows, y=outputs(model, windows))
             finer = outputs(self._finer, windows) if self._finer is not None else windows.y
             apart = model.output_difference(finer, windows.y).abs()
-        weights = Weights(model)
-        predictor = Predictor(model, windows, weights, first=True)
+        predictor = Predictor(model, windows, self._weights, first=True)
         found = predictor.sensitivities(
-            model.theta.detach(), weights.value[:0], starts, initial=True
+            model.theta.detach(), self._weights.value, starts, initial=True
         )
-        channels = int(found.channel.max()) + 1
-        self.sigma = torch.as_tensor(self._noise).to(u).expand(channels)
-        if not (self.sigma > 0).all():
-            raise ValueError(f"noise must be positive, got {self._noise}")
         found = replace(found, error=torch.nan_to_num(found.error))
         # where half the step gives another answer the model tells of its integrator, not the plant
         usable = fine & (apart < self.sigma).flatten(1).all(1)
         usable = usable & torch.isfinite(found.theta).flatten(1).all(1)
+        usable = usable & torch.isfinite(found.weights).flatten(1).all(1)
         usable = usable & torch.isfinite(found.initial).flatten(1).all(1)
         keep = usable[:, None, None]
         found = replace(
             found,
             theta=torch.where(keep, found.theta, 0.0),
+            weights=torch.where(keep, found.weights, 0.0),
             initial=torch.where(keep, found.initial, 0.0),
         )
         rows = reduce(found, self.sigma).rows
         grams = torch.einsum("nmi,nmj->nij", rows, rows).reshape(B, N, *rows.shape[-1:] * 2).sum(1)
+        n = len(model.theta)
+        grams[:, n:, n:] += self._prior.T @ self._prior
+        grams = eliminated(grams, n)
         lost = ~usable.reshape(B, N).all(1)
         grams = torch.where(lost[:, None, None], torch.nan, grams)
         return grams, exceeded.numpy()

@@ -26,6 +26,7 @@ from hybridmodel.identification import clusters
 from hybridmodel.identification.directions import Direction, directions
 from hybridmodel.identification.least_squares import (
     deviation,
+    deviations_given,
     minimum_norm,
     reduce,
     triangular,
@@ -197,9 +198,7 @@ def information(
             step = minimum_norm(R, b)
             sigma = deviation(found, reduced, R, step, sigma)
     else:
-        sigma = torch.as_tensor(noise).to(theta).expand(channels)
-        if not (sigma > 0).all():
-            raise ValueError(f"noise must be positive, got {noise}")
+        sigma = deviations_given(noise, channels, theta)
     reduced = reduce(found, sigma)
     R, _ = triangular(reduced, prior, value)
     gram = R.T @ R
@@ -220,11 +219,7 @@ def assembled(
 ) -> Information:
     """Information from the Gram matrix (np + nw, np + nw), the weights eliminated."""
     n = len(theta)
-    matrix = gram[:n, :n]
-    if len(gram) > n:
-        cross, block = gram[:n, n:], gram[n:, n:]
-        matrix = matrix - cross @ torch.linalg.pinv(block, rtol=1e-13, hermitian=True) @ cross.T
-    fisher = ((matrix + matrix.T) / 2).cpu().numpy()
+    fisher = eliminated(gram, n).cpu().numpy()
     order, vectors = np.linalg.eigh(fisher)
     seen = order > RANK * max(order.max(initial=0.0), 1e-300)
     plain = (vectors[:, seen] / order[seen]) @ vectors[:, seen].T
@@ -256,6 +251,16 @@ def assembled(
         theta=here,
         constrain=constrain,
     )
+
+
+def eliminated(gram: Tensor, n: int) -> Tensor:
+    """The first n of Gram matrices (…, np + nw, np + nw), all others eliminated (Schur)."""
+    matrix = gram[..., :n, :n]
+    if gram.shape[-1] > n:
+        cross, block = gram[..., :n, n:], gram[..., n:, n:]
+        inverse = torch.linalg.pinv(block, rtol=1e-13, hermitian=True)
+        matrix = matrix - cross @ inverse @ cross.mT
+    return (matrix + matrix.mT) / 2
 
 
 def without_residual(model: HybridModel) -> HybridModel:

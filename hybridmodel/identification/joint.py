@@ -31,6 +31,7 @@ from hybridmodel.fitting import standardized
 from hybridmodel.identification.information import Information, assembled
 from hybridmodel.identification.least_squares import (
     deviation,
+    deviations_given,
     minimum_norm,
     reduce,
     triangular,
@@ -144,9 +145,7 @@ def solve(
         if not torch.isfinite(found.error).all():
             raise ValueError(f"horizons: {horizon} steps diverge; begin with fewer")
         if noise is not None:
-            sigma = torch.as_tensor(noise).to(theta).expand(channels)
-            if not (sigma > 0).all():
-                raise ValueError(f"noise must be positive, got {noise}")
+            sigma = deviations_given(noise, channels, theta)
         elif sigma is None:
             sigma = found.error.square().mean(0).reshape(-1, channels).mean(0).sqrt() + 1e-12
         converged = False

@@ -32,6 +32,22 @@ class Reduced:
     inverse: Tensor  # X⁺ (N, nδ, M) of the scaled X
 
 
+def deviations_given(noise: object, channels: int, like: Tensor) -> Tensor:
+    """σ (channels,) from one number or one for each tangent output.
+
+    Raises ValueError naming `noise` where it is neither, or not positive and finite.
+    """
+    sigma = torch.as_tensor(noise).to(like)
+    if sigma.shape not in ((), (1,), (channels,)):
+        raise ValueError(
+            f"noise must be one number or one for each of {channels} outputs, got shape "
+            f"{tuple(sigma.shape)}"
+        )
+    if not ((sigma > 0) & torch.isfinite(sigma)).all():
+        raise ValueError(f"noise must be positive and finite, got {noise}")
+    return sigma.expand(channels)
+
+
 def reduce(found: Sensitivities, sigma: Tensor) -> Reduced:
     """Divide by σ (channels,) and project X out of everything."""
     unit = sigma[found.channel]

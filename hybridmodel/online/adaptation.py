@@ -114,7 +114,7 @@ def adapt(
     residual     follow the weights of a linear residual, see `ResidualUpdate`
     noise        what one step leaves in each state, of both; None: that of the model
     learners     further ones, made with other settings than these
-    estimator    default: the measured output is the state
+    estimator    default: the measured output is the state; another object than the policy's own
     exogenous    d (nd,) or a function t ↦ d, where the system has exogenous signals
     every        steps from one update to the next
     progress     called after each update with t, its seconds and the model's parameters
@@ -124,6 +124,14 @@ def adapt(
     """
     if isinstance(policy, RecedingHorizon) and policy.planner.problem.model is not model:
         raise ValueError("model must be the one that policy plans with, got another")
+    inner: object = policy
+    while estimator is not None and inner is not None:
+        if getattr(inner, "estimator", None) is estimator:
+            raise ValueError(
+                "estimator must be another object than the policy's, which would be advanced twice "
+                "in each step; make a second one with the same settings"
+            )
+        inner = getattr(inner, "policy", None)
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}")
     if model.system.nd and exogenous is None:

@@ -19,7 +19,7 @@ from physics import tangent
 
 Method = Literal["ts1", "tsinf", "moments"]
 METHODS: tuple[Method, ...] = ("ts1", "tsinf", "moments")
-DOUBTS, TWINS = 2**40, 2**41  # streams of random numbers, apart from those of any seed
+DOUBTS, TWINS = 1, 2  # streams of random numbers beside the first
 
 
 def propagate(
@@ -93,8 +93,8 @@ def propagate(
                 u,
                 d,
                 particles=of,
-                draws=Draws(seed + stream, model.theta),
-                doubts=Draws(seed + DOUBTS, model.theta),
+                draws=Draws(seed, model.theta, stream),
+                doubts=Draws(seed, model.theta, DOUBTS),
                 start=root,
                 process=process,
                 measurement=measurement if measured else None,

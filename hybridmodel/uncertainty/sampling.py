@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,9 +33,12 @@ Network = Callable[..., Any]
 
 
 class Draws:
-    """Noise of a shape, from one generator."""
+    """Noise of a shape, from one generator; streams of one seed are independent."""
 
-    def __init__(self, seed: int, like: Tensor) -> None:
+    def __init__(self, seed: int, like: Tensor, stream: int = 0) -> None:
+        if stream:  # not seed + stream, which is another's seed
+            mixed = np.random.SeedSequence((seed % 2**64, stream))
+            seed = int(mixed.generate_state(1)[0])
         self.generator = torch.Generator().manual_seed(seed)
         self.like = like
 

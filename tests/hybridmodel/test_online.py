@@ -279,3 +279,16 @@ def test_what_is_picked_up_is_a_payload_from_then_on() -> None:
         RobotEffects(pickup=(1.0, -2.0, at))
     with pytest.raises(ValueError, match="pickup"):
         envs.make(arm, engine="ode", dt=0.01, hidden=RobotEffects(pickup=(0.1, 2.0, at)))
+
+
+def test_an_estimator_of_the_policy_is_not_advanced_twice() -> None:
+    model = HybridModel(Pendulum(), dt=DT, fit_parameters=("mass",))
+    cost = Quadratic(model.system, state={"angle": 1.0}, input={"torque": 0.01})
+    planner = CEM(OptimalControlProblem(model, cost, horizon=3), samples=8, elites=2, iterations=1)
+    one, other = (EKF(model, measurement_noise=0.01, process_noise=0.01) for _ in range(2))
+    policy = receding_horizon(planner, estimator=one)
+    with pytest.raises(ValueError, match="estimator must be another object than the policy's"):
+        adapt(policy, model, parameters=("mass",), noise=0.01, estimator=one)
+    outer = adapt(policy, model, parameters=("mass",), noise=0.01, estimator=other)
+    with pytest.raises(ValueError, match="estimator must be another object"):
+        adapt(outer, model, parameters=("mass",), noise=0.01, estimator=one)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from hybridmodel import HybridModel, MeasuredState
+import residuals
+from hybridmodel import HybridModel, MeasuredState, placement
 from physics import CartPole, InputDelay, Pendulum, Signal
 
 
@@ -59,3 +60,25 @@ def test_a_system_that_does_not_measure_its_state_needs_another() -> None:
 
     with pytest.raises(ValueError, match=r"Blind does not measure its whole state.*EKF"):
         MeasuredState(HybridModel(Blind(), dt=0.1))
+
+
+def test_a_recurrent_memory_is_followed_from_the_first_step() -> None:
+    torch.manual_seed(0)
+    model = HybridModel(
+        Pendulum(), residuals.Window((8,), steps=3), dt=0.04, placement=placement.acceleration
+    )
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight) * (weight.ndim > 1))
+    estimator = MeasuredState(model)
+    x, u = model.initial_state(torch.tensor([0.3, 0.0]).double()), None
+    for k in range(8):
+        seen = estimator.update(x[:2].detach().numpy(), u)
+        assert np.array_equal(seen, x.detach().numpy())
+        u = np.array([np.sin(k)])
+        x = model(x, torch.tensor(u))
+    # a lost measurement: the model's own prediction is remembered in its place
+    lost = estimator.update(np.full(2, np.nan), u)
+    assert np.array_equal(lost[2:], x.detach().numpy()[2:])
+    x = model(x, torch.tensor(u))
+    assert np.array_equal(estimator.update(x[:2].detach().numpy(), u), x.detach().numpy())

@@ -12,6 +12,7 @@ from torch import nn
 from hybridmodel import Dataset, HybridModel, Trajectory, placement
 from hybridmodel.identification import absorbed, excite, fit_jointly, information, project
 from physics import CartPole, Pendulum
+from residuals import MLP, Ensemble
 
 DT = 0.04
 
@@ -142,3 +143,42 @@ def test_excite_refuses_what_it_cannot_do() -> None:
         excite(bare, seconds=0.2, noise=0.01)
     with pytest.raises(ValueError, match="limits"):
         excite(bare, seconds=2.0, noise=0.01, limits={"height": (0, 1)})
+    with pytest.raises(ValueError, match="start"):
+        excite(bare, seconds=2.0, noise=0.01, start=(float("nan"), 0.0))
+    with pytest.raises(ValueError, match="noise must be one number"):
+        excite(bare, seconds=2.0, noise=np.array([0.01, 0.01, 0.01]))
+    with pytest.raises(ValueError, match="residual must be"):
+        excite(bare, seconds=2.0, noise=0.01, residual="none")  # type: ignore[arg-type]
+
+
+def test_a_design_leaves_out_what_the_residual_could_do() -> None:
+    hybrid = HybridModel(
+        Pendulum(), MLP((6,)), dt=DT, fit_parameters=("damping",), features=("rate",)
+    )
+    settings: dict[str, Any] = {
+        "seconds": 4.0,
+        "noise": 0.01,
+        "amplitude": 0.3,
+        "iterations": 2,
+        "population": 10,
+    }
+    bare = excite(HybridModel(Pendulum(), dt=DT, fit_parameters=("damping",)), **settings)
+    # an untrained residual is zero, and expected to stay so
+    untrained = excite(hybrid, **settings)
+    np.testing.assert_allclose(untrained.after.matrix, bare.after.matrix, rtol=1e-6)
+    last = [m for m in hybrid.residual.modules() if isinstance(m, nn.Linear)][-1]  # type: ignore
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        last.weight.copy_(torch.randn(last.weight.shape, generator=generator).double())
+    fixed, projected = excite(hybrid, residual="fixed", **settings), excite(hybrid, **settings)
+    # a function of the rate does what damping does
+    assert projected.before.relative_errors > 2 * fixed.before.relative_errors
+    assert projected.factor > 0.9
+
+
+def test_a_residual_of_too_many_weights_is_refused_unless_fixed() -> None:
+    hybrid = HybridModel(Pendulum(), Ensemble((32, 32)), dt=DT, fit_parameters=("damping",))
+    settings: dict[str, Any] = {"seconds": 2.0, "noise": 0.01, "iterations": 1, "population": 10}
+    with pytest.raises(ValueError, match="residual='fixed'"):
+        excite(hybrid, **settings)
+    assert excite(hybrid, residual="fixed", **settings).factor > 0

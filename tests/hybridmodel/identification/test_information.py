@@ -161,12 +161,19 @@ def test_sparse_basis_spans_the_same() -> None:
         ({"residual": "ignore"}, "residual must be"),
         ({"initial": "guessed"}, "initial must be"),
         ({"noise": -1.0}, "noise must be positive"),
+        ({"noise": float("nan")}, "noise must be positive"),
+        ({"noise": np.array([0.1, 0.1, 0.1])}, "noise must be one number"),
         ({"stride": 3}, "stride must exceed"),
     ],
 )
 def test_bad_input_names_the_argument(wrong: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         information(pendulum("mass"), logs(Pendulum(), 1), **wrong)
+
+
+def test_a_joint_fit_names_a_noise_that_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="noise must be one number"):
+        fit_jointly(pendulum("mass"), logs(Pendulum(), 1), noise=np.array([0.1, 0.1, 0.1]))
 
 
 def test_nothing_declared_is_refused() -> None:

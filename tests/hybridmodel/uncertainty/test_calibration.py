@@ -94,3 +94,12 @@ def test_factors_are_plain_data() -> None:
 def test_too_few_logs_for_a_level_are_refused() -> None:
     with pytest.raises(ValueError, match="too few"):
         recalibrate(plant(), VALIDATION[:1], horizon=50, method="moments", noise=KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [({"horizon": 0}, "horizon"), ({"level": 0.0}, "level"), ({"level": 1.5}, "level")],
+)
+def test_wrong_arguments_are_named(wrong, told) -> None:
+    with pytest.raises(ValueError, match=f"^{told} must"):
+        recalibrate(plant(), VALIDATION, **wrong)

@@ -11,7 +11,7 @@ from hybridmodel import HybridModel, placement
 from hybridmodel.uncertainty import Noise, Prediction, propagate
 from hybridmodel.uncertainty.prediction import normal_half_width
 from physics import Linear, Quadrotor
-from residuals import Ensemble
+from residuals import Ensemble, Supported
 from residuals import Linear as LinearResidual
 
 DT, STEPS = 0.1, 6
@@ -211,3 +211,87 @@ def test_moments_refuse_a_spread_of_sensors_that_they_would_lose() -> None:
     z = model.residual_features(X0, INPUT[0])
     sigma = model.residual.distribution(z[None])[1][0].mul(0.5).exp()
     assert torch.allclose(drawn.std[0], sigma, rtol=0.08)
+
+
+def faded(scale: float = 0.4, sigma: float = 0.3) -> HybridModel:
+    """Members that have faded to the physics: all that is known of r is its usual size."""
+    inner = offsets(-1.0, 1.0, sigma=sigma).residual
+    model = chain(Supported(Ensemble((4,), count=2, probabilistic=False)))
+    with torch.no_grad():
+        model.residual.residual.load_state_dict(inner.state_dict())
+        model.residual.output_scale.fill_(scale)
+        model.residual.cover(torch.full((3, model.residual.nz), 1e3, dtype=torch.float64))
+    return model
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@pytest.mark.parametrize("method", METHODS)
+def test_what_has_faded_is_epistemic_and_no_factor_of_the_noise_takes_it_away(method, alpha):
+    model, s = faded(), 0.4
+    noise = Noise((1e-4, 4e-4), (0, 0), alpha)
+    found = propagate(model, X0, INPUT, method=method, particles=6000, noise=noise)
+    k = torch.arange(STEPS + 1, dtype=torch.float64) * DT
+    own = exact(torch.zeros(2, 2, dtype=torch.float64), torch.diag(R))
+    # one unknown acceleration along the path: x = s η (k²/2, k); new in every step in TS1
+    path = torch.stack([k**2 / 2, k], -1)
+    held = s**2 * path[:, :, None] * path[:, None, :]
+    doubt = exact(torch.zeros(2, 2, dtype=torch.float64), s**2 * G @ G.T)
+    wanted = own + (doubt if method == "ts1" else held)
+    close(found.covariance.detach(), wanted, method, share=0.09)
+    if method == "ts1":
+        assert found.epistemic is None
+        return
+    assert found.aleatoric is not None
+    assert found.epistemic is not None
+    limit = 1e-6 if method == "moments" else 0.1
+    for got, law in ((found.aleatoric, own), (found.epistemic, held)):
+        variance = law.diagonal(dim1=-2, dim2=-1)
+        assert torch.allclose(got.detach(), variance, rtol=limit, atol=2e-5)
+
+
+@pytest.mark.parametrize("method", ["tsinf", "moments"])
+def test_without_noise_all_that_is_left_outside_is_epistemic(method) -> None:
+    found = propagate(faded(), X0, INPUT, method=method, particles=400, noise=False)
+    assert found.aleatoric is not None
+    assert found.epistemic is not None
+    assert not found.aleatoric.any()
+    total = found.covariance.diagonal(dim1=-2, dim2=-1)
+    assert torch.allclose(found.epistemic, total, rtol=0.01, atol=1e-12)
+    assert (total[1:] > 0).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_support_that_holds_the_data_changes_nothing(method) -> None:
+    bare, inside = (
+        offsets(-0.5, 0.4),
+        chain(Supported(Ensemble((4,), count=2, probabilistic=False))),
+    )
+    inside.residual.residual.load_state_dict(bare.residual.state_dict())
+    noise = Noise((1e-4, 4e-4), (0, 0))
+    a, b = (
+        propagate(m, X0, INPUT, method=method, particles=40, noise=noise) for m in (bare, inside)
+    )
+    assert torch.allclose(a.covariance, b.covariance, rtol=1e-8)
+    if a.samples is not None and b.samples is not None:
+        assert torch.allclose(a.samples, b.samples, rtol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["ts1", "tsinf"])
+def test_samples_are_paths(method) -> None:
+    model = offsets(0.0, 0.0)
+    found = propagate(
+        model, X0, INPUT, method=method, particles=8, noise=False, initial_covariance=START
+    )
+    assert found.samples is not None
+    for k in range(STEPS):
+        after = model(found.samples[:, k], INPUT[k].expand(8, 1))
+        assert torch.allclose(after, found.samples[:, k + 1], atol=1e-12)
+
+
+def test_slopes_of_a_prediction_are_finite_where_nothing_has_faded() -> None:
+    inside = chain(Supported(Ensemble((4,), count=2)))
+    for method in METHODS:
+        u = INPUT.clone().requires_grad_()
+        found = propagate(inside, X0, u, method=method, particles=4, noise=Noise((0, 0), (0, 0)))
+        (slope,) = torch.autograd.grad(found.mean.sum() + found.covariance.sum(), u)
+        assert torch.isfinite(slope).all()
