@@ -23,6 +23,7 @@ from hybridmodel.bridges.network import pack_weights
 from hybridmodel.bridges.torch_to_casadi import Weights, to_casadi
 from hybridmodel.equations import Equations, Scheme, build, flow, observe, step
 from hybridmodel.features import default_features, feature_signals, seen_by
+from hybridmodel.memory import initial_state
 from hybridmodel.placement import Placement, acceleration
 from physics import Signal, System, tangent
 from physics.integrators import ALL, Integrator, discrete, rk4
@@ -265,49 +266,7 @@ class HybridModel(nn.Module):
         past_d matter to a recurrent residual alone. Without a past, inputs were zero, and what
         the residual sees at x0 has been so for as long as it remembers.
         """
-        delayed, n = self.system.memory_steps, self.memory_steps
-        if past_x is not None and past_u is None and n:
-            raise ValueError("past_u must be given with past_x: the inputs of the same steps")
-        if past_u is None:
-            past_u = x0.new_zeros(
-                *x0.shape[:-1], n if past_x is not None else delayed, self.system.nu
-            )
-            past_x = None
-        needed = delayed if past_x is None else n
-        if past_u.shape[-2] < needed:
-            raise ValueError(f"past_u must hold {needed} inputs, got {past_u.shape[-2]}")
-
-        def remembering(x: Tensor, inputs: Tensor) -> Tensor:
-            recent = inputs[..., inputs.shape[-2] - delayed :, :]
-            return self.torch_equations.initial(x, recent.flatten(-2))
-
-        x = remembering(x0, past_u)
-        if not isinstance(self.residual, Recurrent):
-            return x
-        steps = self.residual.memory_steps
-        blank = x.new_zeros(*x.shape[:-1], self.nm)
-        if past_x is None:
-            u = (
-                past_u[..., -1, :]
-                if past_u.shape[-2]
-                else x.new_zeros(*x.shape[:-1], self.system.nu)
-            )
-            d = x.new_zeros(*x.shape[:-1], self.system.nd) if past_d is None else past_d[..., -1, :]
-            z = self.residual_features(torch.cat([x, blank], -1), u, d)
-            seen = z[..., None, :].expand(*z.shape[:-1], steps, z.shape[-1])
-        else:
-            if past_x.shape[-2] < steps:
-                raise ValueError(f"past_x must hold {steps} states, got {past_x.shape[-2]}")
-            rows = []
-            for back in range(steps, 0, -1):
-                at = past_u.shape[-2] - back
-                then = remembering(past_x[..., past_x.shape[-2] - back, :], past_u[..., :at, :])
-                d = None if past_d is None else past_d[..., past_d.shape[-2] - back, :]
-                rows.append(
-                    self.residual_features(torch.cat([then, blank], -1), past_u[..., at, :], d)
-                )
-            seen = torch.stack(rows, -2)
-        return torch.cat([x, self.residual.initial_memory(seen)], -1)
+        return initial_state(self, x0, past_u, past_x, past_d)
 
     def sample(
         self, x: Tensor, u: Tensor, d: Tensor | None = None, *, generator: torch.Generator
