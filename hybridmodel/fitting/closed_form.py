@@ -43,6 +43,10 @@ def regress(
               with the least validation error is kept
     horizon   of that error
 
+    Where no span has less of it than the model as it came in, which is the physics alone while
+    its residual is untrained, the model is returned as it came in and `stopped` is "unimproved".
+    The history has a row for each span and before them one for none, span 0; the least is kept.
+
     A residual that takes no more than so many rows (`GaussianProcess.maximum`) has every n-th.
 
     Raises ValueError where the residual has no closed form, or naming the argument.
@@ -56,22 +60,24 @@ def regress(
     held_out, scale = batch(model, validation, horizon, stride=stride), output_scale(model, train)
     physics = validation_error(without_residual(model), held_out, scale)
     start = standardized(model, train)
-    found: list[tuple[float, HybridModel]] = []
-    history = []
+    found = [(validation_error(start, held_out, scale), start)]
     for span in spans:
         candidate = copy.deepcopy(start)
         wanted = thinned(targets(candidate, train, span), candidate.residual)
         with torch.no_grad():
             candidate.residual.solve(wanted.z, wanted.r)  # type: ignore[union-attr,operator]
         found.append((validation_error(candidate, held_out, scale), candidate))
-        history.append({"span": float(span), "validation": found[-1][0], "physics": physics})
     error, model = min(found, key=lambda pair: pair[0])
+    history = [
+        {"span": float(span), "validation": value, "physics": physics}
+        for span, (value, _) in zip((0, *spans), found, strict=True)
+    ]
     model.noise.copy_(one_step_noise(model, validation))
     return FitResult(
         model=settled(model),
         history=tuple(history),
         validation=error,
         physics=physics,
-        stopped="converged",
+        stopped="unimproved" if model is start else "converged",
         seconds=time.perf_counter() - started,
     )

@@ -18,10 +18,12 @@ class FitResult:
 
     model       the best one found; its system holds the fitted parameter values, its `noise` the
                 variance of what one step leaves unexplained
-    history     one row an epoch: stage, horizon, epoch, loss, validation, seconds
+    history     one row an epoch: stage, horizon, epoch, loss, validation, seconds; of `regress`
+                one a span
     validation  its root mean square error over the longest horizon, outputs scaled by s
     physics     the same error of the model as it came in, without its residual
-    stopped     "converged" (early stopping or tolerance), "budget" or "interrupted"
+    stopped     "converged" (early stopping or tolerance), "budget" or "interrupted", and
+                "unimproved" where `regress` returns the model as it came in
     per_log     by name the values (logs,) of parameters that differ from log to log
     """
 

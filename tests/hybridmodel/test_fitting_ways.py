@@ -10,7 +10,7 @@ from hybridmodel import Dataset, HybridModel, Trajectory, fit, placement
 from hybridmodel.density import transition
 from hybridmodel.fitting import regress
 from physics import Linear, Pendulum
-from residuals import GRU, MLP, Ensemble, Supported, Window
+from residuals import GRU, MLP, Ensemble, GaussianProcess, Supported, Window
 from residuals import Linear as LinearResidual
 
 DT = 0.02
@@ -206,6 +206,32 @@ def test_a_closed_form_needs_no_steps() -> None:
     assert found.validation < 0.05 * found.physics
     with pytest.raises(ValueError, match="MLP has no closed form"):
         regress(HybridModel(Pendulum(), MLP((4,)), dt=DT), TRAIN, VALIDATION)
+
+
+@pytest.mark.parametrize("family", [LinearResidual(degree=3), GaussianProcess(noise=1e-3)])
+def test_a_regression_of_noise_leaves_the_physics_as_it_is(family) -> None:
+    noisy, clean = logs(plant(), 2, noise=0.02), logs(plant(), 2, first=50)
+    model = HybridModel(Pendulum(), family, dt=DT, placement=placement.force)
+    found = regress(model, noisy, clean, spans=(1, 2))
+    assert found.stopped == "unimproved"
+    assert found.validation == found.physics
+    assert [row["span"] for row in found.history] == [0, 1, 2]
+    assert min(row["validation"] for row in found.history[1:]) > found.physics
+    x, u = torch.tensor(clean[0].y[:-1]), torch.tensor(clean[0].u)
+    assert not found.model.residual(found.model.residual_features(x, u)).any()
+    assert torch.equal(found.model(x, u), plant()(x, u))
+
+
+def test_a_regression_never_gives_back_a_worse_model() -> None:
+    model = HybridModel(
+        Pendulum(), LinearResidual(basis="polynomial", degree=1), dt=DT, placement=placement.force
+    )
+    good = regress(model, TRAIN, VALIDATION)
+    assert good.stopped == "converged"
+    again = regress(good.model, logs(plant(damping=0.3), 1, noise=0.05), VALIDATION)
+    assert again.stopped == "unimproved"
+    assert again.validation < again.physics
+    assert torch.equal(again.model.residual.weight, good.model.residual.weight)
 
 
 def test_bad_ways_are_refused_by_name() -> None:
