@@ -167,11 +167,10 @@ def load(folder: Path, *, overflow: bool = True) -> MeasuredSet:
     cut = round(SHARE * len(record.y)) - 1
     known = Trajectory(t=record.t, u=record.u, y=record.y, x=x)
     block = round(BLOCK * cut)
-    names = FITTED if overflow else PLAIN
     return MeasuredSet(
         name="cascaded_tanks" if overflow else "cascaded_tanks, plain",
         system=system,
-        fit_parameters=tuple(name for name in names if name not in LEVELS),
+        fit_parameters=FITTED if overflow else PLAIN,
         train=Dataset([known[:cut]]),
         validation=Dataset([known[block:cut]]),
         horizon=cut - block,
@@ -179,6 +178,7 @@ def load(folder: Path, *, overflow: bool = True) -> MeasuredSet:
         starts=5,
         score=lambda model: score(model, record),
         whole=True,
+        initial=LEVELS,
         bars={
             "simulation error, last third [V]": (
                 ("identified", 0.85) if overflow else ("cascaded_tanks identified", 1.0),

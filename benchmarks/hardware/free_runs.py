@@ -11,7 +11,8 @@ Training a few hundred weights over long runs takes tens of steps instead of tho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import casadi as ca
 import numpy as np
@@ -29,34 +30,45 @@ LARGEST = 1e3  # |e| counted at most: a run that leaves the numbers is wrong, no
 
 @dataclass(frozen=True)
 class Runs:
-    """N windows: x0 (N, nx), u (N, H, nu), d (N, H, nd), y (N, H, ny); c (N, H) weighs samples."""
+    """N windows: x0 (N, nx), u (N, H, nu), d (N, H, nd), y (N, H, ny); c (N, H) weighs samples.
+
+    `initial` are the declared parameters, by position, that x₀ is instead; () where it is x0.
+    """
 
     x0: np.ndarray
     u: np.ndarray
     d: np.ndarray
     y: np.ndarray
     weight: np.ndarray
+    initial: tuple[int, ...] = ()
 
     def weighed(self, weight: np.ndarray) -> Runs:
         """The same with other weights, without windows and last samples that have none."""
         rows = weight.any(1)
         last = int(np.flatnonzero(weight.any(0)).max()) + 1
-        return Runs(
-            self.x0[rows],
-            self.u[rows, :last],
-            self.d[rows, :last],
-            self.y[rows, :last],
-            weight[rows, :last],
+        return replace(
+            self,
+            x0=self.x0[rows],
+            u=self.u[rows, :last],
+            d=self.d[rows, :last],
+            y=self.y[rows, :last],
+            weight=weight[rows, :last],
         )
 
 
-def runs(model: HybridModel, logs: Dataset, horizon: int, stride: int) -> tuple[Runs, np.ndarray]:
-    """All windows, and (N,) the log that each is from."""
+def runs(
+    model: HybridModel, logs: Dataset, horizon: int, stride: int, initial: Sequence[str] = ()
+) -> tuple[Runs, np.ndarray]:
+    """All windows, and (N,) the log that each is from.
+
+    Raises ValueError where `initial` names what is not declared.
+    """
     windows = batch(model, logs, horizon, stride=stride)
     with torch.no_grad():
         x0 = windows.x0(model).numpy()
     u, d, y = (v.numpy() for v in (windows.u, windows.d, windows.y[:, 1:]))
-    return Runs(x0, u, d, y, np.ones(u.shape[:2])), windows.log.numpy()
+    where = tuple(model.fit_parameters.index(name) for name in initial)
+    return Runs(x0, u, d, y, np.ones(u.shape[:2]), where), windows.log.numpy()
 
 
 class FreeRuns:
@@ -97,6 +109,13 @@ class FreeRuns:
         p, slope = self._constrain(t[: self.count])
         return np.asarray(p)[:, 0], np.asarray(slope)
 
+    def _start(self, data: Runs, p: np.ndarray, dp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """x₀ (nx, N) and ∂x₀/∂ϑ (nx, np)."""
+        if not data.initial:
+            return data.x0.T, np.zeros((self.model.nx, self.count))
+        where = list(data.initial)
+        return np.repeat(p[where][:, None], len(data.x0), 1), dp[where]
+
     def _call(self, function: ca.Function, rows: int, *columns: np.ndarray) -> list[np.ndarray]:
         """Each output (N, m, n) of a function mapped over N rows of its arguments."""
         key = (function.name() + str(function.n_out()), rows)
@@ -111,9 +130,9 @@ class FreeRuns:
 
     def errors(self, data: Runs, t: np.ndarray) -> np.ndarray:
         """e (N, H, ny)."""
-        p, _ = self.physical(t)
+        p, dp = self.physical(t)
         w, n = t[self.count :], len(data.x0)
-        P, x = np.repeat(p[:, None], n, 1), data.x0.T
+        P, (x, _) = np.repeat(p[:, None], n, 1), self._start(data, p, dp)
         found = np.empty((n, *data.y.shape[1:]))
         for k in range(data.u.shape[1]):
             u, d = data.u[:, k].T, data.d[:, k].T
@@ -142,8 +161,9 @@ class FreeRuns:
         p, dp = self.physical(t)
         w, n, nt, nx = t[self.count :], len(data.x0), len(t), self.model.nx
         nr = self.form.nr if self.form else 0
-        P, x = np.repeat(p[:, None], n, 1), data.x0.T
+        P, (x, begun) = np.repeat(p[:, None], n, 1), self._start(data, p, dp)
         S = np.zeros((n, nx, nt))
+        S[..., : self.count] = begun
         A, g, total = np.zeros((nt, nt)), np.zeros(nt), 0.0
         for k in range(data.u.shape[1]):
             u, d = data.u[:, k].T, data.d[:, k].T

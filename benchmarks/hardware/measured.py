@@ -33,8 +33,11 @@ class MeasuredSet:
     features        signals that what is missing may depend on; default: see `recipe`
     whole           runs begin at the first sample of a log alone, since the states in between are
                     not known; validation is then the end of the one training log, run on
+    initial         declared parameters that are x at the first sample, one a state, where no log
+                    holds it; they are fitted with all others
     seen_by         the set again with the hidden states that this model sees in its logs
-    bare            the analytic model without hidden states, where seeing them is an extra
+    bare            the analytic model without what `system` adds to it, hidden states or physics:
+                    the parameters that it has are declared of it too
     bars            by name of a figure, what it is measured by ("published", "identified", "bare"
                     for the identified `bare`, or "<set> identified") and the largest share of that
     """
@@ -52,6 +55,7 @@ class MeasuredSet:
     corrected: Placement | None = None
     features: tuple[str, ...] | None = None
     whole: bool = False
+    initial: tuple[str, ...] = ()
     seen_by: Callable[[HybridModel, MeasuredSet], MeasuredSet] | None = None
     bare: System | None = None
     bars: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)

@@ -4,11 +4,13 @@
    the set's starts on all fitting logs: all go some steps, the two best to the end.
 2. Candidates: each form of the residual is fitted together with the parameters to all parts but
    one, under weaker and weaker priors while the left-out part gains by it; a part is a log, some
-   logs, a block where there are few, or a value of a context that differs (gain, payload).
+   logs, a block where there are few, or a value of a context that differs (gain, payload). One
+   record run from its beginning is fitted up to a time and left out from there to a next one.
 3. The form and prior of least left-out error (geometric mean) are taken of those that are, by
    more than one standard error over the parts, `GAIN` below the parameters alone; else none.
-4. The residual is the mean over the parts, which shrinks what does not repeat, and fades to zero
-   where there were no data; the parameters are then identified again with it held.
+4. The residual is the mean over the parts (of one record over as many fits to all of it), which
+   shrinks what does not repeat, and fades to zero where there were no data; the parameters are
+   identified again with it held. It is dropped where it does not mend the fitting logs either.
 
 Held-out logs are seen by `MeasuredSet.score` alone, at the end.
 """
@@ -37,7 +39,8 @@ FOLDS = 4
 GAIN = 0.02
 RIDGE, TERM_GAIN, MOST_TERMS = 0.01, 0.01, 12  # of the selection of terms
 SAMPLES_EACH = 5  # logged samples that a weight of a perceptron needs
-STEPS = 4  # for each of them
+WIDTHS = (4, 24)  # of a perceptron
+STEPS = 4  # for each prior
 SAMPLES = 14_000  # samples that free runs are fitted to
 PARAMETER_PRIOR, SPREAD = 1e-6, 0.3  # on ϑ; deviation of random starts
 Tell = Callable[[str], None]
@@ -45,16 +48,24 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A form of the residual, and priors on its weights relative to the identified error."""
+    """A form of the residual for so many samples, None where they are too few for any.
+
+    Priors on its weights are relative to the identified error.
+    """
 
     name: str
-    form: Callable[[Scales], Form]
+    form: Callable[[Scales, int], Form | None]
     priors: tuple[float, ...]
 
 
-CANDIDATES = (
-    Candidate("perceptron", lambda s: Perceptron(s, 24, 4.0), (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)),
-)
+def perceptron(known: Scales, samples: int) -> Perceptron | None:
+    """As wide as `SAMPLES_EACH` allows, within `WIDTHS`."""
+    nz, nr = len(known.mean), len(known.output)
+    hidden = (samples // SAMPLES_EACH - nr) // (nz + 1 + nr)
+    return Perceptron(known, min(hidden, WIDTHS[1]), 4.0) if hidden >= WIDTHS[0] else None
+
+
+CANDIDATES = (Candidate("perceptron", perceptron, (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)),)
 
 
 @dataclass(frozen=True)
@@ -133,12 +144,15 @@ def pieces(measured: MeasuredSet) -> Dataset:
     return Dataset(cut)
 
 
-def folds(measured: MeasuredSet, logs: Dataset, found: Runs, log: np.ndarray) -> list[np.ndarray]:
-    """Weights (N, H) of each left-out part: by a context that differs, by log, or by block."""
+def divided(logs: Dataset, found: Runs, log: np.ndarray) -> list[np.ndarray]:
+    """Weights (N, H) of disjoint parts: by a context that differs, by log, or by block.
+
+    Of one record run from its beginning the first part is its first half.
+    """
     shape = found.weight.shape
     if len(logs) == 1:
-        block = np.arange(shape[1]) * FOLDS // shape[1]
-        return [np.broadcast_to(block == k, shape).astype(float) for k in range(FOLDS)]
+        block = np.maximum(np.arange(shape[1]) * 2 * FOLDS // shape[1] - FOLDS + 1, 0)
+        return [np.broadcast_to(block == k, shape).astype(float) for k in range(FOLDS + 1)]
     label = np.arange(len(logs)) % (len(logs) if len(logs) <= 2 * FOLDS else FOLDS)
     for name in logs[0].context:
         values = sorted({one.context[name] for one in logs})
@@ -149,6 +163,17 @@ def folds(measured: MeasuredSet, logs: Dataset, found: Runs, log: np.ndarray) ->
         np.broadcast_to((label[log] == k)[:, None], shape).astype(float)
         for k in range(label.max() + 1)
     ]
+
+
+def folds(parts: Sequence[np.ndarray], *, onward: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights (N, H) of what is fitted and of what is left out; onward, all parts before it.
+
+    A free run goes on from where its record ends, and what it meets once in a record (a vessel
+    that spills) would be left out of the fit for good if a part in the middle were.
+    """
+    if onward:
+        return [(np.sum(parts[:k], 0), parts[k]) for k in range(1, len(parts))]
+    return [(1 - part, part) for part in parts]
 
 
 def prepared(
@@ -164,7 +189,7 @@ def prepared(
     stride = max(1, round(usable * horizon / samples))
     if measured.whole:
         stride = max(log.steps for log in logs)
-    return logs, *runs(model, logs, horizon, stride)
+    return logs, *runs(model, logs, horizon, stride, measured.initial)
 
 
 def scale_of(found: Runs) -> np.ndarray:
@@ -235,7 +260,7 @@ def identified(measured: MeasuredSet, *, seed: int = 0, tell: Tell = _silent) ->
 
 
 def bare(measured: MeasuredSet, *, seed: int = 0, tell: Tell = _silent) -> HybridModel:
-    """The set's `bare` model identified, on outputs alone.
+    """The set's `bare` model identified; where states are seen otherwise, on outputs alone.
 
     Raises ValueError where the set has none.
     """
@@ -248,9 +273,11 @@ def bare(measured: MeasuredSet, *, seed: int = 0, tell: Tell = _silent) -> Hybri
     without = replace(
         measured,
         system=measured.bare,
-        train=measured_only(measured.train),
-        validation=measured_only(measured.validation),
+        fit_parameters=tuple(n for n in measured.fit_parameters if hasattr(measured.bare, n)),
     )
+    if measured.seen_by:
+        train, validation = measured_only(measured.train), measured_only(measured.validation)
+        without = replace(without, train=train, validation=validation)
     return identify(without, seed=seed, tell=tell)
 
 
@@ -273,50 +300,54 @@ def fit(
     physics = identified(measured, seed=seed, tell=tell)
     measured = again(measured, physics)
     logs, found, log = prepared(measured, physics, SAMPLES // 4 if quick else SAMPLES)
-    parts = folds(measured, logs, found, log)
+    parts, onward = divided(logs, found, log), len(logs) == 1
+    left = folds(parts, onward=onward)
     scale = left_by(physics, found)
     alone = FreeRuns(physics, scale, None)
     count, error = alone.count, alone.error(found, np.zeros(alone.count))
     flat = np.full(count, PARAMETER_PRIOR)
     baseline = [
-        solve(alone, found.weighed(1 - part), np.zeros(count), flat, iterations=6) for part in parts
+        solve(alone, found.weighed(seen), np.zeros(count), flat, iterations=6) for seen, _ in left
     ]
     missed = [
-        alone.error(found.weighed(part), one.t) for part, one in zip(parts, baseline, strict=True)
+        alone.error(found.weighed(part), one.t)
+        for (_, part), one in zip(left, baseline, strict=True)
     ]
     left_out = {"none": _typical(missed)}
     tell(f"  identified {error:.5g}, left out {left_out['none']:.5g} {np.round(missed, 4)}")
-    bags: dict[str, tuple[Form, tuple[str, ...], list[np.ndarray]]] = {}
+    bags: dict[str, Bag] = {}
+    fewest = min(seen.mean() for seen, _ in left)
+    samples = int(fewest * sum(piece.steps for piece in logs))
     parted: dict[str, list[float]] = {}
     for features in views(measured):
         probe = with_residual(measured, physics.system, Supported(Perceptron.blank()), features)
         known = scales(probe, logs, found, scale)
         tell(f"  features {features}, signed {known.signed}, r {known.output}")
-        few = selected(probe, scale, found, log, parts, known, tell)
-        chosen = [Candidate("chosen terms", lambda _, form=few: form, (RIDGE,))] if few else []
+        few = selected(probe, scale, found, log, parts, known, tell, onward=onward)
+        chosen = [Candidate("chosen terms", lambda *_, form=few: form, (RIDGE,))] if few else []
         for candidate in (*chosen, *CANDIDATES):
-            form = candidate.form(known)
-            if len(form.start(0)) * SAMPLES_EACH > sum(piece.steps for piece in logs):
+            form = candidate.form(known, samples)
+            if form is None:
                 continue
             problem = FreeRuns(probe, scale, form)
             first = [
-                np.concatenate([baseline[k].t, form.start(seed * len(parts) + k)])
-                for k in range(len(parts))
+                np.concatenate([one.t, form.start(seed * len(left) + k)])
+                for k, one in enumerate(baseline)
             ]
             last, before = first, np.inf
-            for strength in candidate.priors:
+            for i, strength in enumerate(candidate.priors):
                 name = f"{candidate.name} of {len(features)} signals, prior {strength:g}"
                 prior = np.concatenate([flat, np.full(len(first[0]) - count, strength * error)])
                 last = [
-                    solve(problem, found.weighed(1 - part), t, prior, centre=c, iterations=STEPS).t
-                    for part, t, c in zip(parts, last, first, strict=True)
+                    solve(problem, found.weighed(seen), t, prior, centre=c, iterations=STEPS).t
+                    for (seen, _), t, c in zip(left, last, first, strict=True)
                 ]
                 each = [
                     problem.error(found.weighed(part), t)
-                    for part, t in zip(parts, last, strict=True)
+                    for (_, part), t in zip(left, last, strict=True)
                 ]
-                parted[name] = each
-                left_out[name], bags[name] = _typical(each), (form, features, last)
+                parted[name], left_out[name] = each, _typical(each)
+                bags[name] = Bag(probe, form, candidate.priors[: i + 1], last)
                 tell(f"  {name}: {left_out[name]:.5g} {np.round(each, 4)}")
                 if left_out[name] > min(before, left_out["none"]):
                     break  # a weaker prior would fit still more of what does not repeat
@@ -325,13 +356,56 @@ def fit(
     sure = {name for name, each in parted.items() if _repeats(each, missed)}
     hybrid, chosen = physics, min(sure, key=left_out.__getitem__, default="none")
     if chosen != "none":
-        form, features, results = bags[chosen]
-        residual = Supported(form.residual([t[count:] for t in results]))
-        model = with_residual(measured, physics.system, residual, features)
-        _cover(model, logs)
-        theta = np.mean(results, 0)[:count]
-        hybrid = reidentified(measured, model, found, scale, theta)
+        bag = bags[chosen]
+        if onward:  # the parts saw less than all, and the first of them half
+            bag = replace(bag, found=bag.on(found, scale, error, seed * len(left)))
+        hybrid = bagged(measured, bag, logs, found, scale)
+        told = FreeRuns(hybrid, scale, _Held(hybrid)).error(found, np.zeros(count))
+        tell(f"  {chosen}: {told:.5g} of {error:.5g} identified, on the logs fitted to")
+        if told > (1 - GAIN) * error:
+            hybrid, chosen = physics, "none"
     return Fitted(physics, hybrid, chosen, left_out, time.perf_counter() - begun)
+
+
+@dataclass(frozen=True)
+class Bag:
+    """A form in its place, the priors that it was fitted under in turn, and what was found."""
+
+    probe: HybridModel
+    form: Form
+    priors: tuple[float, ...]
+    found: list[np.ndarray]
+
+    def on(self, data: Runs, scale: np.ndarray, error: float, seed: int) -> list[np.ndarray]:
+        """The same on all data, from as many starts."""
+        problem, several = FreeRuns(self.probe, scale, self.form), list[np.ndarray]()
+        flat = np.full(problem.count, PARAMETER_PRIOR)
+        for k in range(len(self.found)):
+            first = np.concatenate([np.zeros(problem.count), self.form.start(seed + k)])
+            t = first
+            for strength in self.priors:
+                weak = np.full(len(first) - problem.count, strength * error)
+                prior = np.concatenate([flat, weak])
+                t = solve(problem, data, t, prior, centre=first, iterations=STEPS).t
+            several.append(t)
+        return several
+
+
+def bagged(
+    measured: MeasuredSet, bag: Bag, logs: Dataset, found: Runs, scale: np.ndarray
+) -> HybridModel:
+    """The mean residual with the parameters again, which fades where no data were."""
+    count = len(measured.fit_parameters)
+    residual = Supported(bag.form.residual([t[count:] for t in bag.found]))
+    features = bag.probe.features
+    model = with_residual(measured, bag.probe.system, residual, features)
+    theta = np.mean(bag.found, 0)[:count]
+    if not measured.whole:
+        _cover(model, logs)
+        return reidentified(measured, model, found, scale, theta)
+    model = reidentified(measured, model, found, scale, theta)
+    _cover_runs(model, found)
+    return model
 
 
 def _repeats(each: Sequence[float], alone: Sequence[float]) -> bool:
@@ -353,6 +427,8 @@ def selected(
     parts: Sequence[np.ndarray],
     known: Scales,
     tell: Tell,
+    *,
+    onward: bool,
 ) -> Polynomial | None:
     """Terms of the signed polynomial, one after the other, while the left-out error falls.
 
@@ -375,17 +451,21 @@ def selected(
     g = np.array([piece[1] for piece in pieces]) * share[:, None]
     e = np.array([piece[0] for piece in pieces]) * share
     rest_A, rest_g = A.sum(0) - A, g.sum(0) - g
+    tried = range(len(parts))
+    if onward:
+        rest_A, rest_g = A.cumsum(0) - A, g.cumsum(0) - g
+        tried = tried[1:]
 
     def left_out(index: list[int]) -> float:
         at = np.ix_(index, index)
         ridge = np.diag([PARAMETER_PRIOR if i < count else RIDGE * e.sum() for i in index])
         missed: list[float] = []
-        for k in range(len(parts)):
+        for k in tried:
             delta = -np.linalg.solve(
                 rest_A[k][at] + ridge + 1e-12 * np.eye(len(index)), rest_g[k][index]
             )
             missed.append(e[k] + 2 * g[k][index] @ delta + delta @ A[k][at] @ delta)
-        return _typical(np.array(missed) / share)
+        return _typical(np.array(missed) / share[tried])
 
     index = list(range(count))
     best = left_out(index)
@@ -408,11 +488,28 @@ def _features(model: HybridModel, logs: Dataset) -> torch.Tensor:
 
 def _cover(model: HybridModel, logs: Dataset) -> None:
     """Where there were data the residual acts in full."""
-    z, supported = _features(model, logs), model.residual
+    _reach(model, _features(model, logs))
+
+
+def _reach(model: HybridModel, z: torch.Tensor) -> None:
+    """Take the features z (N, nz) as where the data were."""
+    supported = model.residual
     if isinstance(supported, Supported):
         deviation = z.std(0)
         supported.support.standardize(z.mean(0), torch.where(deviation > 1e-9, deviation, 1.0))
         supported.cover(z)
+
+
+def _cover_runs(model: HybridModel, found: Runs) -> None:
+    """The same for states that only the model itself knows: where its own free runs went."""
+    x0, u, d = (torch.as_tensor(v) for v in (found.x0, found.u, found.d))
+    if found.initial:
+        names = [model.fit_parameters[i] for i in found.initial]
+        x0 = torch.tensor([[float(getattr(model.system, name)) for name in names]]).to(u)
+    with torch.no_grad():
+        x = model.rollout(x0.expand(len(u), -1), u, d)[:, :-1]
+        z = model.residual_features(x, u, d).flatten(0, 1)
+    _reach(model, z)
 
 
 def reidentified(
