@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import casadi as ca
 import torch
@@ -25,6 +24,7 @@ from hybridmodel.equations import Equations, Scheme, build, flow, observe, step
 from hybridmodel.features import default_features, feature_signals, seen_by
 from hybridmodel.memory import initial_state
 from hybridmodel.placement import Placement, acceleration
+from hybridmodel.rollouts import Backend, Member, Path, fused_rollout, path_of
 from physics import Signal, System, tangent
 from physics.integrators import ALL, Integrator, discrete, rk4
 from residuals import Gated, Probabilistic, Recurrent, Residual
@@ -33,16 +33,7 @@ if TYPE_CHECKING:
     from hybridmodel.export import Exported, Target
 
 Network = Callable[..., Any]
-Member = int | Literal["mean", "each"]
 _SAME = 1e-6  # relative; logs give dt as a difference of times
-
-
-@dataclass(frozen=True)
-class Path:
-    """Which execution path a model takes, and why."""
-
-    name: Literal["torch", "kernel"]
-    reason: str
 
 
 class HybridModel(nn.Module):
@@ -59,6 +50,7 @@ class HybridModel(nn.Module):
                     discrete system it is evaluated once anyway)
     features        names of the signals the network sees; default: all states, inputs and
                     exogenous signals, angles as sine and cosine
+    backend         which path computes rollouts: "auto", "torch" or "kernel", see `path`
 
     Shapes: x (…, nx) with memory, u (…, nu), d (…, nd), p (…, np), z (…, nz), r (…, nr).
     Untrained, the model is the physics exactly. What is passed in is never changed.
@@ -77,8 +69,12 @@ class HybridModel(nn.Module):
         substeps: int = 1,
         hold: bool = False,
         features: Sequence[str] | None = None,
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
+        if backend not in get_args(Backend):
+            raise ValueError(f"backend must be one of {get_args(Backend)}, got {backend!r}")
+        self.backend: Backend = backend
         if not isinstance(substeps, int) or substeps < 1:
             raise ValueError(f"substeps must be at least 1, got {substeps!r}")
         if not isinstance(placement, Placement):
@@ -147,6 +143,9 @@ class HybridModel(nn.Module):
         """
         p = self.physical() if p is None else p
         x, u, d = self._checked(x, u, d)
+        ahead = fused_rollout(self, member, x, u[..., None, :], d[..., None, :], p)
+        if ahead is not None:
+            return ahead[..., 1, :]
         return self.step_with(self.network(member), self.scheme, x, u, p, d)
 
     def network(self, member: Member = "mean") -> Network | None:
@@ -195,7 +194,25 @@ class HybridModel(nn.Module):
                  The mean of these is not the rollout of the mean.
         """
         start = x0[None] if member == "each" else x0
-        return self.rollout_with(self.network(member), start, u, d, p=p)
+        return self.rollout_from(start, u, d, p=p, member=member)
+
+    def rollout_from(
+        self,
+        x0: Tensor,
+        u: Tensor,
+        d: Tensor | None = None,
+        *,
+        p: Tensor | None = None,
+        member: Member = "mean",
+    ) -> Tensor:
+        """`rollout`, where for "each" x0 (E or 1, …, nx) has a start of its own for each member."""
+        p = self.physical() if p is None else p
+        if u.shape[-2]:
+            self._checked(x0, u[..., 0, :], None if d is None else d[..., 0, :])
+            network = self.network(member)
+            x = fused_rollout(self, member, x0, u, d, p)
+            return self.rollout_with(network, x0, u, d, p=p) if x is None else x
+        return self.rollout_with(self.network(member), x0, u, d, p=p)
 
     def rollout_with(
         self,
@@ -387,7 +404,7 @@ class HybridModel(nn.Module):
     @property
     def path(self) -> Path:
         """Which execution path rollouts take, and why."""
-        return Path("torch", "this version has no fused kernel")
+        return path_of(self)
 
     # -----------------------------------------------------------------------------------------
 
@@ -411,6 +428,7 @@ class HybridModel(nn.Module):
             substeps=self.substeps,
             hold=self.hold,
             features=self.features,
+            backend=self.backend,
         )
         if system is None:
             fresh.theta.data.copy_(self.theta.data)

@@ -21,6 +21,7 @@ from torch import Tensor
 from hybridmodel.bridges.casadi_to_torch import to_torch
 from hybridmodel.costs import Cost
 from hybridmodel.model import HybridModel
+from hybridmodel.rollouts import fused_objective
 from physics import Signal
 
 Bounds = tuple[Sequence[float], Sequence[float]]
@@ -114,22 +115,27 @@ class OptimalControlProblem:
         """
         H, nd = self.horizon, self.model.system.nd
         x = self.model.rollout(x0, u, pi[:H, :nd] if nd else None)
-        before, last = x[..., :-1, :], x[..., -1, :]
+        cost, violation = self.judged(x, u, pi)
+        return cost, x, violation
+
+    def cost_of(self, x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
+        """Cost and violation (…) as `objective` has them; states need not be kept for them."""
+        found = fused_objective(self, x0, u, pi)
+        if found is None:
+            cost, _, violation = self.objective(x0, u, pi)
+            return cost, violation
+        return found
+
+    def judged(self, x: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
+        """Cost and violation (…) of states (…, H+1, nx) and inputs (…, H, nu)."""
+        H, torch_form = self.horizon, self._torch
+        before, after, last = x[..., :-1, :], x[..., 1:, :], x[..., -1, :]
+        ahead, end = pi[..., :H, :], pi[..., H, :]
         k = torch.arange(H, dtype=x.dtype, device=x.device)
-        gamma = self.discount**k
-        torch_form = self._torch
-        stage = torch_form["stage"](before, u, k[:, None], pi[:H])[..., 0]
-        cost = (gamma * stage).sum(-1) + self.discount**H * torch_form["terminal"](last, pi[H])[
-            ..., 0
-        ]
-        g = torch_form["path_g"](before, u, pi[:H]).clamp(min=0).sum((-1, -2))
-        h = torch_form["path_h"](before, u, pi[:H]).abs().sum((-1, -2))
-        end_g = torch_form["end_g"](last, pi[H]).clamp(min=0).sum(-1)
-        end_h = torch_form["end_h"](last, pi[H]).abs().sum(-1)
-        low, high = (torch.as_tensor(b, dtype=x.dtype) for b in (self.state_low, self.state_high))
-        after = x[..., 1:, :]
-        outside = ((low - after).clamp(min=0) + (after - high).clamp(min=0)).sum((-1, -2))
-        return cost, x, g + h + end_g + end_h + outside
+        stage, overstepped = torch_form["stage_terms"](before, u, k[:, None], ahead, after)
+        value, left = torch_form["terminal_terms"](last, end)
+        cost = (self.discount**k * stage[..., 0]).sum(-1) + self.discount**H * value[..., 0]
+        return cost, overstepped[..., 0].sum(-1) + left[..., 0]
 
     def evaluate(
         self, x0: np.ndarray, u: np.ndarray, parameters: np.ndarray | None = None
@@ -184,9 +190,45 @@ class OptimalControlProblem:
         return ca.Function("single", [x0, U, pi, p, w], [cost, x, violation])
 
     @cached_property
+    def stage_terms(self) -> ca.Function:
+        """(x, u, k, π, x⁺) ↦ ℓ and how far bounds and constraints are overstepped in a step."""
+        x, u = ca.SX.sym("x", self.model.nx), ca.SX.sym("u", self.model.system.nu)
+        k, pi = ca.SX.sym("k"), ca.SX.sym("pi", self.n_parameters)
+        after = ca.SX.sym("after", self.model.nx)
+        low = [(b, after[i]) for i, b in enumerate(self.state_low) if np.isfinite(b)]
+        high = [(after[i], b) for i, b in enumerate(self.state_high) if np.isfinite(b)]
+        outside = [a - b for a, b in (*low, *high)]
+        amount = _overstepped(ca.vertcat(self.path_g(x, u, pi), *outside), self.path_h(x, u, pi))
+        return ca.Function(
+            "stage_terms",
+            [x, u, k, pi, after],
+            [self.stage(x, u, k, pi), amount],
+            ["x", "u", "k", "d", "after"],
+            ["cost", "violation"],
+        )
+
+    @cached_property
+    def terminal_terms(self) -> ca.Function:
+        """(x, π) ↦ V and how far terminal constraints are overstepped."""
+        x, pi = ca.SX.sym("x", self.model.nx), ca.SX.sym("pi", self.n_parameters)
+        amount = _overstepped(self.end_g(x, pi), self.end_h(x, pi))
+        return ca.Function(
+            "terminal_terms",
+            [x, pi],
+            [self.terminal(x, pi), amount],
+            ["x", "d"],
+            ["cost", "violation"],
+        )
+
+    @cached_property
     def _torch(self):
-        names = ("stage", "terminal", "path_g", "path_h", "end_g", "end_h")
-        return {name: to_torch(getattr(self, name)) for name in names}
+        return {name: to_torch(getattr(self, name)) for name in ("stage_terms", "terminal_terms")}
+
+
+def _overstepped(g: ca.SX, h: ca.SX) -> ca.SX:
+    """Σ max(g, 0) + Σ |h|; NaN stays NaN, which fmax would lose."""
+    above = [ca.if_else(value <= 0, 0, value) for value in ca.vertsplit(ca.SX(g))]
+    return sum(above, ca.SX(0)) + ca.sum1(ca.fabs(h))
 
 
 def _constraint(

@@ -75,6 +75,11 @@ ROOMS = (
         never=(*OUTER, "hybridmodel.demo", "hybridmodel.envs"),
     ),
     Room(
+        ("hybridmodel.kernel", "hybridmodel.rollouts"),
+        (*OURS, "casadi", "torch", "numpy", "llvmlite"),
+        never=(*OUTER, "hybridmodel.demo", "hybridmodel.envs"),
+    ),
+    Room(
         ("hybridmodel",),
         (*OURS, "casadi", "torch", "numpy", "scipy", "safetensors"),
         never=(*OUTER, "hybridmodel.demo", "hybridmodel.envs"),

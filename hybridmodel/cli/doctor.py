@@ -11,7 +11,7 @@ from rich.console import Console
 
 from hybridmodel.cli import OK, WORSE
 
-CORE = ("hybridmodel", "numpy", "scipy", "torch", "casadi", "safetensors")
+CORE = ("hybridmodel", "numpy", "scipy", "torch", "casadi", "safetensors", "llvmlite")
 EXTRAS = {
     "sim": ("gymnasium", "pybullet"),
     "mujoco": ("gymnasium", "mujoco"),

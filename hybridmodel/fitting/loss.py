@@ -61,7 +61,7 @@ def training_loss(
     residual = model.residual
     network = model.network("each") if members else residual
     x0 = windows.x0(model)
-    x = model.rollout_with(network, x0, windows.u, windows.d, p=p)
+    x = model.rollout_from(x0, windows.u, windows.d, p=p, member="each" if members else "mean")
     e = model.output_difference(observed(model, windows, x, p), windows.y)[..., 1:, :] / scale
     loss = e.square().mean()
     if residual is None:

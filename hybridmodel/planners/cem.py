@@ -90,7 +90,7 @@ class CEM(Planner):
             points[0] = mean
             points = torch.cat([points, *chosen])
             with torch.no_grad():
-                cost, _, violation = problem.objective(x0, self.basis @ points, pi)
+                cost, violation = problem.cost_of(x0, self.basis @ points, pi)
             total = torch.nan_to_num(cost + self.penalty * violation, nan=torch.inf)
             order = torch.argsort(total, stable=True)[: self.elites]
             elite = points[order]

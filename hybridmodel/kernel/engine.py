@@ -1,0 +1,106 @@
+"""From LLVM's intermediate form to functions that run, once for each form."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+
+from hybridmodel.kernel.lanes import Precision, Shape
+from hybridmodel.kernel.loops import FIELDS
+
+_ALIGNMENT = 64  # bytes
+_compiled: dict[str, Compiled] = {}
+_lock = threading.Lock()
+
+
+@functools.cache
+def machine() -> llvm.TargetMachine:
+    """The processor this runs on, as LLVM knows it."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = llvm.get_host_cpu_features()
+    if _wide():
+        features["prefer-256-bit"] = False
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features.flatten(), opt=3
+    )
+
+
+@functools.cache
+def _wide() -> bool:
+    return bool(llvm.get_host_cpu_features().get("avx512f", False))
+
+
+def shape(precision: Precision) -> Shape:
+    """The layout that suits this processor's registers."""
+    features = llvm.get_host_cpu_features()
+    size, registers = 16, 32 if not features.get("sse2", False) else 16
+    if features.get("avx2", False):
+        size, registers = 32, 16
+    if features.get("avx512f", False):
+        size, registers = 64, 32
+    width = size // (4 if precision == "float32" else 8)
+    span, tile = (2, 8) if registers == 32 else (3, 4)  # sums and operands fill them
+    return Shape(precision, width, span, tile)
+
+
+class Compiled:
+    """Machine code of a module; keeps the engine, without which its addresses are void."""
+
+    def __init__(self, text: str, names: Sequence[str]) -> None:
+        module = llvm.parse_assembly(text)
+        module.verify()
+        self._engine = llvm.create_mcjit_compiler(module, machine())
+        self._engine.finalize_object()
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+        self._functions = {name: kind(self._engine.get_function_address(name)) for name in names}
+
+    def run(self, name: str, fields: np.ndarray, scratch_bytes: int, threads: int) -> None:
+        """Runs a kernel on as many threads as there are groups for; the caller's is one."""
+        function = self._functions[name]
+        count = max(1, min(threads, int(fields[FIELDS.index("groups")])))
+
+        def work() -> None:
+            scratch = _scratch(scratch_bytes)
+            function(fields.ctypes.data, scratch)
+
+        others = [_pool(count - 1).submit(work) for _ in range(count - 1)]
+        work()
+        wait(others)
+        for other in others:
+            other.result()
+
+
+def compiled(module: ir.Module, names: Sequence[str]) -> Compiled:
+    """The machine code of a module, made once for each text."""
+    text = str(module)
+    key = hashlib.sha256(text.encode()).hexdigest()
+    with _lock:
+        if key not in _compiled:
+            _compiled[key] = Compiled(text, names)
+        return _compiled[key]
+
+
+_memory = threading.local()
+
+
+def _scratch(size: int) -> int:
+    """Address of aligned memory of this thread."""
+    held = getattr(_memory, "held", None)
+    if held is None or len(held) < size + _ALIGNMENT:
+        held = _memory.held = np.empty(size + _ALIGNMENT, np.uint8)
+    address = held.ctypes.data
+    return address + -address % _ALIGNMENT
+
+
+@functools.cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="kernel")

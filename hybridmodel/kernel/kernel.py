@@ -1,0 +1,231 @@
+"""One model's compiled rollouts, and their place in torch's autograd.
+
+A kernel takes x0 (B or 1, nx), u (B, H, nu), p (B or 1, np), d (B or 1, H or H + 1, nd) and the
+leaves of the network in one row, all of one dtype on the CPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from llvmlite import ir
+from torch import Tensor
+
+from hybridmodel.kernel import engine
+from hybridmodel.kernel.lanes import Precision
+from hybridmodel.kernel.loops import (
+    FIELDS,
+    Objective,
+    forward_kernel,
+    layout,
+    reverse_kernel,
+)
+from hybridmodel.kernel.program import Program
+
+DTYPES: dict[torch.dtype, Precision] = {torch.float32: "float32", torch.float64: "float64"}
+INPUTS = ("x0", "u", "p", "d", "weights")
+_GROUPS = 64  # at most; sums over candidates are taken by group, whatever the threads
+_known: weakref.WeakValueDictionary[int, Kernel] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
+
+
+class Kernel:
+    """Rollouts of a program, or the costs of them, compiled when first run.
+
+    reference   the same in torch, (x0, u, p, d, weights) ↦ x or (cost, violation), for what a
+                kernel cannot give: derivatives of derivatives
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        objective: Objective | None,
+        dtype: torch.dtype,
+        reference: Callable[..., Any],
+    ) -> None:
+        self.program, self.objective, self.dtype = program, objective, dtype
+        self.reference = reference
+        self.shape = engine.shape(DTYPES[dtype])
+        self.number = next(_numbers)
+        _known[self.number] = self
+
+    def __call__(self, x0: Tensor, u: Tensor, p: Tensor, d: Tensor, weights: Tensor) -> Any:
+        """x (B, H+1, nx), or cost and violation (B,)."""
+        given = (x0, u, p, d, weights)
+        if not (torch.is_grad_enabled() and any(v.requires_grad for v in given)):
+            found = self.forward(*given)
+        elif self.objective is None:
+            found = [torch.ops.hybridmodel.rollout(self.number, *given)]
+        else:
+            found = torch.ops.hybridmodel.objective(self.number, *given)
+        return found[0] if self.objective is None else tuple(found)
+
+    def forward(self, *given: Tensor) -> list[Tensor]:
+        """[x] or [cost, violation], without gradients."""
+        given = tuple(v.detach().contiguous() for v in given)
+        B, H = given[1].shape[:2]
+        if self.objective is None:
+            found = {"x": given[1].new_empty(B, H + 1, self.program.outputs["x"].shape[0])}
+        else:
+            found = {name: given[1].new_empty(B) for name in ("cost", "violation")}
+        self._run("forward", self._forward, given, found)
+        return list(found.values())
+
+    def reverse(
+        self,
+        given: Sequence[Tensor],
+        bars: Sequence[Tensor],
+        x: Tensor | None,
+        wanted: tuple[bool, ...],
+    ) -> list[Tensor]:
+        """The gradient of Σ bar · result in each input, empty where it is not wanted."""
+        given = tuple(v.detach().contiguous() for v in given)
+        B = given[1].shape[0]
+        names = ("x_bar",) if self.objective is None else ("cost_bar", "violation_bar")
+        memory: dict[str, Tensor] = dict(
+            zip(names, (b.detach().contiguous() for b in bars), strict=True)
+        )
+        if x is not None:
+            memory["x"] = x.detach().contiguous()
+        chosen = frozenset(
+            n for n, w, v in zip(INPUTS, wanted, given, strict=True) if w and v.numel()
+        )
+        full = {n: v.new_zeros(B, *v.shape[1:]) for n, v in zip(INPUTS[:4], given[:4], strict=True)}
+        memory |= {f"{name}_gradient": value for name, value in full.items()}
+        sums = None
+        if "weights" in chosen:
+            size = self._groups(B)[1], self.program.gradient_starts[-1]
+            memory["weights_gradient"] = given[1].new_empty(size)
+            sums = memory["weights_gradient"].numpy()  # small: threads would cost more than it
+            sums.fill(0.0)
+        self._run("reverse", self._reverse(chosen), given, memory, reverse=True)
+        if sums is not None:
+            found = self.program.collected(sums.sum(0), self.shape.width)
+            full["weights"] = torch.from_numpy(found)
+        found = []
+        for name, value in zip(INPUTS, given, strict=True):
+            if name not in chosen:
+                found.append(value.new_empty(0))
+                continue
+            gradient = full[name]
+            shared = name != "weights" and value.shape[0] < B
+            found.append(gradient.sum(0, keepdim=True) if shared else gradient)
+        return found
+
+    @functools.cached_property
+    def _forward(self) -> engine.Compiled:
+        module = ir.Module("forward")
+        forward_kernel(module, self.shape, "forward", self.program, self.objective)
+        return engine.compiled(module, ["forward"])
+
+    def _reverse(self, wanted: frozenset[str]) -> engine.Compiled:
+        if wanted not in self._reversed:
+            module = ir.Module("reverse")
+            reverse_kernel(module, self.shape, "reverse", self.program, self.objective, wanted)
+            self._reversed[wanted] = engine.compiled(module, ["reverse"])
+        return self._reversed[wanted]
+
+    @functools.cached_property
+    def _reversed(self) -> dict[frozenset[str], engine.Compiled]:
+        return {}
+
+    def _groups(self, candidates: int) -> tuple[int, int]:
+        """Tiles of a group, and groups."""
+        tiles = -(-candidates // self.shape.lanes)
+        each = -(-tiles // _GROUPS)
+        return each, -(-tiles // each)
+
+    def _run(
+        self,
+        name: str,
+        compiled: engine.Compiled,
+        given: Sequence[Tensor],
+        memory: dict[str, Tensor],
+        *,
+        reverse: bool = False,
+    ) -> None:
+        x0, u, p, d, _ = given
+        B, H = u.shape[:2]
+        if not B:
+            return
+        each, groups = self._groups(B)
+        words = {
+            "candidates": B,
+            "horizon": H,
+            "tiles": each,
+            "groups": groups,
+            "x0_stride": x0.shape[1] if x0.shape[0] > 1 else 0,
+            "u_stride": H * u.shape[2],
+            "u_step": u.shape[2],
+            "p_stride": p.shape[1] if p.shape[0] > 1 else 0,
+            "d_stride": d.shape[1] * d.shape[2] if d.shape[0] > 1 else 0,
+            "d_step": d.shape[2],
+        }
+        tensors = dict(zip(INPUTS, given, strict=True)) | memory
+        words |= {key: value.data_ptr() for key, value in tensors.items()}
+        fields = np.zeros(len(FIELDS), np.int64)
+        for key, value in words.items():
+            fields[FIELDS.index(key)] = value
+        rows = layout(self.program, reverse=reverse).rows
+        rows += (H + 1) * x0.shape[1] if reverse else 0
+        compiled.run(
+            name, fields, rows * self.shape.lanes * self.shape.bytes, torch.get_num_threads()
+        )
+
+
+@torch.library.custom_op("hybridmodel::rollout", mutates_args=())
+def _rollout(kernel: int, x0: Tensor, u: Tensor, p: Tensor, d: Tensor, weights: Tensor) -> Tensor:
+    return _known[kernel].forward(x0, u, p, d, weights)[0]
+
+
+@torch.library.custom_op("hybridmodel::objective", mutates_args=())
+def _objective(
+    kernel: int, x0: Tensor, u: Tensor, p: Tensor, d: Tensor, weights: Tensor
+) -> list[Tensor]:
+    return _known[kernel].forward(x0, u, p, d, weights)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    kernel, *given = inputs
+    ctx.kernel = _known[kernel]  # it lives as long as the graph does
+    ctx.save_for_backward(*given, *([output] if ctx.kernel.objective is None else []))
+
+
+def _back(ctx: Any, *bars: Any) -> tuple[Any, ...]:
+    kernel: Kernel = ctx.kernel
+    given, x = ctx.saved_tensors[:5], (*ctx.saved_tensors[5:], None)[0]
+    bars = bars if kernel.objective is None else bars[0]
+    wanted = tuple(ctx.needs_input_grad[1:])
+    if torch.is_grad_enabled():  # a derivative that is differentiated itself
+        inputs = [v for v, w in zip(given, wanted, strict=True) if w]
+        found = kernel.reference(*given)
+        found = (found,) if kernel.objective is None else found
+        slopes = iter(
+            torch.autograd.grad(found, inputs, bars, create_graph=True, allow_unused=True)
+        )
+        return None, *(next(slopes) if w else None for w in wanted)
+    found = kernel.reverse(given, bars, x, wanted)
+    return None, *(
+        v if w and v.shape == g.shape else None
+        for v, w, g in zip(found, wanted, given, strict=True)
+    )
+
+
+_rollout.register_autograd(_back, setup_context=_keep)
+_objective.register_autograd(_back, setup_context=_keep)
+
+
+@_rollout.register_fake
+def _(kernel: int, x0: Tensor, u: Tensor, p: Tensor, d: Tensor, weights: Tensor) -> Tensor:
+    return u.new_empty(u.shape[0], u.shape[1] + 1, x0.shape[1])
+
+
+@_objective.register_fake
+def _(kernel: int, x0: Tensor, u: Tensor, p: Tensor, d: Tensor, weights: Tensor) -> list[Tensor]:
+    return [u.new_empty(u.shape[0]), u.new_empty(u.shape[0])]

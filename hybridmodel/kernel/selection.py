@@ -1,0 +1,145 @@
+"""Which path computes a model's rollouts, and the kernel of a model where it is the one.
+
+The rule is data: what the kernel has code for, and how many steps of candidates are asked for,
+since it compiles for a fraction of a second when first used. It never depends on a timing.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hybridmodel.bridges.graph import Graph, RefusalError
+from hybridmodel.bridges.network import lower
+from hybridmodel.kernel.kernel import DTYPES, Kernel
+from hybridmodel.kernel.loops import Objective
+from hybridmodel.kernel.members import restricted
+from hybridmodel.kernel.network import Network
+from hybridmodel.kernel.scalars import NotLoweredError
+from hybridmodel.kernel.tracing import step_program, terminal_program
+from hybridmodel.kernel.uniform import evaluate
+from residuals import Members, Probabilistic
+
+_PLAIN = (bool, int, float, str)  # attributes that code is made from
+WIDEST = 512  # outputs of a layer up to which its product is the kernel's own
+
+Member = int | Literal["mean"]
+
+
+class Served:
+    """The kernels of one model, or of a problem's objective, or why there are none."""
+
+    def __init__(self, model: Any, problem: Any = None) -> None:
+        self.model = weakref.ref(model)
+        self.problem = None if problem is None else weakref.ref(problem)
+        self._kernels: dict[Any, tuple[Kernel, list[Any]] | str] = {}
+
+    def kernel(self, dtype: torch.dtype, member: Member = "mean") -> tuple[Kernel, Tensor] | str:
+        """The kernel and the leaves of its network, or the reason why there is none."""
+        model = self.model()
+        key = (dtype, member, _structure(model))
+        if key not in self._kernels:
+            self._kernels = {k: v for k, v in self._kernels.items() if k[2] == key[2]}
+            try:
+                self._kernels[key] = self._made(model, dtype, member)
+            except (NotLoweredError, RefusalError) as reason:
+                self._kernels[key] = str(reason)
+        found = self._kernels[key]
+        if isinstance(found, str):
+            return found
+        kernel, leaves = found
+        numbers = [v.to(dtype) for v in evaluate(leaves)]
+        return kernel, torch.cat(numbers) if numbers else torch.zeros(0, dtype=dtype)
+
+    def _made(self, model: Any, dtype: torch.dtype, member: Member) -> tuple[Kernel, list[Any]]:
+        graph = _graph(model, member)
+        if graph is not None:
+            first = Network(graph)
+            if first.widest > WIDEST:
+                raise NotLoweredError(
+                    f"a layer of the network has {first.widest} outputs, and from {WIDEST} on "
+                    f"torch's matrix products are faster"
+                )
+            trained = [v.requires_grad for v in evaluate(first.leaves)]
+            wanted = frozenset(i for i, needed in enumerate(trained) if needed)
+        else:
+            wanted = frozenset()
+        problem = self.problem() if self.problem else None
+        stage = problem.stage_terms if problem else None
+        program, network = step_program(model, graph, wanted, stage=stage)
+        objective = None
+        if problem:
+            end = terminal_program(program, problem.terminal_terms)
+            objective = Objective(end, problem.discount)
+        reference = _reference(self.model, graph, network, self.problem)
+        leaves = list(network.leaves) if network else []
+        return Kernel(program, objective, dtype, reference), leaves
+
+
+def _graph(model: Any, member: Member) -> Graph | None:
+    residual = model.residual
+    if residual is None:
+        return None
+    sizes = (len(model.feature_signals), *((model.nm,) if model.nm else ()))
+    if member == "mean" or not isinstance(residual, Probabilistic) or residual.count == 1:
+        return lower(residual, sizes)
+    graph = lower(Members(residual), sizes)
+    rows = graph.outputs[0].size // residual.count
+    return restricted(graph, range(member * rows, (member + 1) * rows))
+
+
+def _reference(
+    model: weakref.ref[Any],
+    graph: Graph | None,
+    network: Network | None,
+    problem: weakref.ref[Any] | None,
+) -> Callable[..., Any]:
+    """The same as the kernel, in torch and in its leaves."""
+
+    def apply(*z: Tensor, weights: Tensor) -> Any:
+        assert graph is not None
+        assert network is not None
+        sizes = [node.size for node in network.leaves]
+        leaves = dict(zip(network.leaves, weights.split(sizes, -1), strict=True))
+        found = evaluate(graph.outputs, leaves | dict(zip(graph.inputs, z, strict=True)))
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def reference(x0: Tensor, u: Tensor, p: Tensor, d: Tensor, weights: Tensor) -> Any:
+        own = model()
+        assert own is not None  # a gradient is asked of the rollouts of a model that is there
+        call = None if graph is None else lambda *z: apply(*z, weights=weights)
+        nd = own.system.nd
+        ahead = d[:, : u.shape[1], :nd] if nd else None
+        x = own.rollout_with(call, x0, u, ahead, p=p)
+        return x if problem is None else problem().judged(x, u, d)  # type: ignore[union-attr]
+
+    return reference
+
+
+def _structure(model: Any) -> tuple[Any, ...]:
+    """What the code depends on and a weight's value does not change."""
+    parts: list[Any] = []
+    for module in model.modules():
+        own = tuple((k, v) for k, v in module.__dict__.items() if isinstance(v, _PLAIN))
+        tensors = (*module._parameters.values(), *module._buffers.values())
+        parts.append((type(module), own))
+        parts += [(id(t), t.dtype, t.requires_grad) for t in tensors if t is not None]
+    return tuple(parts)
+
+
+def plain(*tensors: Tensor) -> str | None:
+    """Why these tensors cannot go through a kernel; None where they can."""
+    if torch.compiler.is_compiling():
+        return "torch.compile sees torch operations alone"
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # type: ignore[attr-defined]
+        return "torch.func transforms see torch operations alone"
+    for t in tensors:
+        if t.device.type != "cpu":
+            return f"tensors are on {t.device}"
+        if t.dtype not in DTYPES:
+            return f"tensors are {t.dtype}"
+    return None

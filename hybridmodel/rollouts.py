@@ -1,0 +1,197 @@
+"""Rollouts by the path that suits them: the fused kernel, or torch step by step.
+
+Both give the same numbers to rounding. The kernel takes what lies on the CPU in float32 or
+float64, for batches that are worth its compilation; the rest, and what it has no code for, is
+torch's.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from residuals import Probabilistic
+
+if TYPE_CHECKING:
+    from hybridmodel.kernel.kernel import Kernel
+    from hybridmodel.kernel.selection import Served
+    from hybridmodel.model import HybridModel
+    from hybridmodel.problem import OptimalControlProblem
+
+Member = int | Literal["mean", "each"]
+Backend = Literal["auto", "torch", "kernel"]
+WORTH = 128  # steps of candidates from which on a kernel is compiled for them
+_served: weakref.WeakKeyDictionary[Any, Served] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Path:
+    """Which execution path a model takes, and why."""
+
+    name: Literal["torch", "kernel"]
+    reason: str
+
+
+def path_of(model: HybridModel) -> Path:
+    """Which path rollouts of a batch take on this machine."""
+    x, u = (model.theta.new_zeros(1, n) for n in (model.nx, model.system.nu))
+    steps = WORTH if model.backend == "auto" else 1
+    reason = refusal(model, (x, u), x, u[None].expand(1, steps, -1))
+    if reason is None:
+        try:
+            kernel, _ = found(served(model), "mean", x, u)
+        except RefusedError as why:
+            reason = str(why)
+        else:
+            vectors = f"{kernel.shape.width} {kernel.shape.precision} numbers a vector"
+            least = f"from {WORTH} steps of candidates on" if model.backend == "auto" else "always"
+            return Path("kernel", f"{least}, {vectors}, {torch.get_num_threads()} threads")
+    return Path("torch", reason)
+
+
+def fused_rollout(
+    model: HybridModel,
+    member: Member,
+    x0: Tensor,
+    u: Tensor,
+    d: Tensor | None,
+    p: Tensor,
+) -> Tensor | None:
+    """x (…, H+1, nx) by the kernel, (E, …, H+1, nx) for "each"; None where torch shall do it.
+
+    Raises ValueError where the model insists on the kernel and there is none.
+    """
+    d = u.new_zeros(u.shape[-2], 0) if d is None else d
+    reason = refusal(model, (x0, u, d, p), x0, u)
+    if reason is None:
+        try:
+            if member != "each":
+                return _one(model, member, x0, u, d, p)
+            return torch.stack(
+                [_one(model, i, *parts) for i, parts in enumerate(_by_member(model, x0, u, d, p))]
+            )
+        except RefusedError as why:
+            reason = str(why)
+    if model.backend == "kernel":
+        raise ValueError(f"backend: 'kernel' cannot run this rollout: {reason}")
+    return None
+
+
+def fused_objective(
+    problem: OptimalControlProblem, x0: Tensor, u: Tensor, pi: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Cost and violation (…) by the kernel; None where torch shall do it."""
+    model = problem.model
+    reason = refusal(model, (x0, u, pi), x0, u)
+    if reason is None:
+        from hybridmodel.kernel.selection import Served
+
+        if problem not in _served:
+            _served[problem] = Served(model, problem)
+        p = model.physical()
+        try:
+            kernel, weights = found(_served[problem], "mean", x0, u, pi, p)
+            return flat(kernel, weights, x0, u, pi, p)
+        except RefusedError as why:
+            reason = str(why)
+    if model.backend == "kernel":
+        raise ValueError(f"backend: 'kernel' cannot run this problem: {reason}")
+    return None
+
+
+class RefusedError(Exception):
+    """Why there is no kernel."""
+
+
+def refusal(model: HybridModel, tensors: Sequence[Tensor], x0: Tensor, u: Tensor) -> str | None:
+    """Why the rule leaves these tensors to torch."""
+    if model.backend == "torch":
+        return "backend is 'torch'"
+    if (missing := unavailable()) is not None:
+        return missing
+    if model.backend == "auto":
+        lead = torch.broadcast_shapes(x0.shape[:-1], u.shape[:-2])
+        if math.prod(lead) * u.shape[-2] < WORTH:
+            return f"fewer than {WORTH} steps, which are not worth compiling for"
+    from hybridmodel.kernel.selection import plain
+
+    return plain(*tensors, *model.parameters())
+
+
+def unavailable() -> str | None:
+    """Why this installation has no kernel."""
+    try:
+        import llvmlite  # noqa: F401
+    except ImportError:
+        return "llvmlite is not installed"
+    return None
+
+
+def served(model: HybridModel) -> Served:
+    """The kernels of a model."""
+    from hybridmodel.kernel.selection import Served
+
+    if model not in _served:
+        _served[model] = Served(model)
+    return _served[model]
+
+
+def _one(
+    model: HybridModel, member: int | Literal["mean"], x0: Tensor, u: Tensor, d: Tensor, p: Tensor
+) -> Tensor:
+    kernel, weights = found(served(model), member, x0, u, d, p)
+    return flat(kernel, weights, x0, u, d, p)
+
+
+def found(of: Served, member: int | Literal["mean"], *tensors: Tensor) -> tuple[Kernel, Tensor]:
+    """The kernel in the widest dtype of these tensors and the model.
+
+    Raises RefusedError where there is none.
+    """
+    model = of.model()
+    assert model is not None
+    dtype = model.theta.dtype if model.residual is not None else tensors[0].dtype
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    kernel = of.kernel(dtype, member)
+    if isinstance(kernel, str):
+        raise RefusedError(kernel)
+    return kernel
+
+
+def flat(kernel: Kernel, weights: Tensor, x0: Tensor, u: Tensor, d: Tensor, p: Tensor) -> Any:
+    """A kernel on tensors with any leading dims."""
+    trailing = {"x0": (x0, 1), "u": (u, 2), "p": (p, 1), "d": (d, 2)}
+    shapes = [t.shape[: t.dim() - n] for t, n in trailing.values()]
+    lead = torch.broadcast_shapes(*shapes)
+    rows = {}
+    for (name, (t, n)), own in zip(trailing.items(), shapes, strict=True):
+        rest = t.shape[t.dim() - n :]
+        if name != "u" and math.prod(own) == 1:
+            rows[name] = t.reshape(1, *rest).to(kernel.dtype)
+        else:
+            rows[name] = t.expand(*lead, *rest).reshape(math.prod(lead), *rest).to(kernel.dtype)
+    result = kernel(rows["x0"], rows["u"], rows["p"], rows["d"], weights)
+    if isinstance(result, tuple):
+        return tuple(r.reshape(lead) for r in result)
+    return result.reshape(*lead, *result.shape[1:])
+
+
+def _by_member(model: HybridModel, x0: Tensor, u: Tensor, d: Tensor, p: Tensor) -> list[Any]:
+    """The tensors of each member, whose axis leads where it is there."""
+    count = model.residual.count if isinstance(model.residual, Probabilistic) else 1
+    trailing = ((x0, 1), (u, 2), (d, 2), (p, 1))
+    axes = max(t.dim() - n for t, n in trailing)
+
+    def part(t: Tensor, n: int, i: int) -> Tensor:
+        if t.dim() - n < axes:
+            return t
+        return t[i if t.shape[0] > 1 else 0]
+
+    return [[part(t, n, i) for t, n in trailing] for i in range(count)]
