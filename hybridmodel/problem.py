@@ -118,9 +118,14 @@ class OptimalControlProblem:
         cost, violation = self.judged(x, u, pi)
         return cost, x, violation
 
-    def cost_of(self, x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
-        """Cost and violation (…) as `objective` has them; states need not be kept for them."""
-        found = fused_objective(self, x0, u, pi)
+    def cost_of(
+        self, x0: Tensor, u: Tensor, pi: Tensor, *, fixed_model: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Cost and violation (…) as `objective` has them; states need not be kept for them.
+
+        fixed_model   gradients are asked in x0 and u alone, which is faster
+        """
+        found = fused_objective(self, x0, u, pi, fixed_model=fixed_model)
         if found is None:
             cost, _, violation = self.objective(x0, u, pi)
             return cost, violation

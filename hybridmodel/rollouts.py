@@ -84,7 +84,7 @@ def fused_rollout(
 
 
 def fused_objective(
-    problem: OptimalControlProblem, x0: Tensor, u: Tensor, pi: Tensor
+    problem: OptimalControlProblem, x0: Tensor, u: Tensor, pi: Tensor, *, fixed_model: bool
 ) -> tuple[Tensor, Tensor] | None:
     """Cost and violation (…) by the kernel; None where torch shall do it."""
     model = problem.model
@@ -97,6 +97,8 @@ def fused_objective(
         p = model.physical()
         try:
             kernel, weights = found(_served[problem], "mean", x0, u, pi, p)
+            if fixed_model:
+                weights, p = weights.detach(), p.detach()
             return flat(kernel, weights, x0, u, pi, p)
         except RefusedError as why:
             reason = str(why)

@@ -21,9 +21,8 @@ _compiled: dict[str, Compiled] = {}
 _lock = threading.Lock()
 
 
-@functools.cache
 def machine() -> llvm.TargetMachine:
-    """The processor this runs on, as LLVM knows it."""
+    """The processor this runs on; a fresh one each time, since an engine keeps its own."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features()

@@ -58,7 +58,7 @@ class Network(Callee):
     leaves   nodes that depend on no argument and that the code reads, `starts` where each begins
              in the weights
     wanted   leaves of which the gradient is asked for
-    widest   outputs of the widest layer
+    widest   the smaller side of its largest matrix: where that is large, products are the work
     """
 
     def __init__(self, graph: Graph, wanted: frozenset[int] = frozenset()) -> None:
@@ -68,7 +68,7 @@ class Network(Callee):
         self.n_weights, self.rows = reader.numbers, reader.rows
         self.n_in = sum(node.size for node in graph.inputs)
         self.result, self.n_out = reader.result, sum(node.size for node in graph.outputs)
-        products = (o.sizes[3] for o in self.operations if isinstance(o, Dense | Product))
+        products = (min(o.sizes[2:]) for o in self.operations if isinstance(o, Dense | Product))
         self.widest = max(products, default=0)
         self.wanted = frozenset(s for i, s in enumerate(self.starts) if i in wanted)
 

@@ -25,7 +25,7 @@ from hybridmodel.kernel.uniform import evaluate
 from residuals import Members, Probabilistic
 
 _PLAIN = (bool, int, float, str)  # attributes that code is made from
-WIDEST = 512  # outputs of a layer up to which its product is the kernel's own
+WIDEST = 512  # sides of a matrix up to which its product is the kernel's own
 
 Member = int | Literal["mean"]
 
@@ -61,8 +61,8 @@ class Served:
             first = Network(graph)
             if first.widest > WIDEST:
                 raise NotLoweredError(
-                    f"a layer of the network has {first.widest} outputs, and from {WIDEST} on "
-                    f"torch's matrix products are faster"
+                    f"a layer of the network has {first.widest} inputs and outputs, and beyond "
+                    f"{WIDEST} torch's matrix products are faster"
                 )
             trained = [v.requires_grad for v in evaluate(first.leaves)]
             wanted = frozenset(i for i, needed in enumerate(trained) if needed)
@@ -76,7 +76,8 @@ class Served:
             end = terminal_program(program, problem.terminal_terms)
             objective = Objective(end, problem.discount)
         reference = _reference(self.model, graph, network, self.problem)
-        leaves = list(network.leaves) if network else []
+        called = network is not None and network in program.callees  # not where r is an output
+        leaves = list(network.leaves) if network is not None and called else []
         return Kernel(program, objective, dtype, reference), leaves
 
 

@@ -90,7 +90,7 @@ class CEM(Planner):
             points[0] = mean
             points = torch.cat([points, *chosen])
             with torch.no_grad():
-                cost, violation = problem.cost_of(x0, self.basis @ points, pi)
+                cost, violation = problem.cost_of(x0, self._inputs(points), pi)
             total = torch.nan_to_num(cost + self.penalty * violation, nan=torch.inf)
             order = torch.argsort(total, stable=True)[: self.elites]
             elite = points[order]
@@ -105,10 +105,14 @@ class CEM(Planner):
         status = Status.DEADLINE if expired else Status.BUDGET
         points = mean if best is None else best
         return Candidate(
-            u=(self.basis @ points).numpy(),
+            u=self._inputs(points).numpy(),
             status=Status.FAILED if best is None else status,
             iterations=iteration,
         )
+
+    def _inputs(self, points: Tensor) -> Tensor:
+        """Inputs (…, H, nu) that are linear between knots (…, knots, nu)."""
+        return points if self.basis.shape[0] == self.basis.shape[1] else self.basis @ points
 
 
 def _basis(horizon: int, knots: int | None) -> Tensor:

@@ -65,7 +65,7 @@ class GradientDescent(Planner):
         status, iteration = Status.BUDGET, 0
         for iteration in range(1, self.iterations + 1):
             u = u.detach().requires_grad_()
-            cost, violation = problem.cost_of(x0, u, pi)
+            cost, violation = problem.cost_of(x0, u, pi, fixed_model=True)
             total = cost + self.penalty * violation
             (gradient,) = torch.autograd.grad(total.sum(), u)
             total = torch.nan_to_num(total.detach(), nan=torch.inf)

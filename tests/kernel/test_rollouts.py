@@ -227,7 +227,7 @@ def test_what_has_no_kernel_says_why(model) -> None:
         HybridModel(Pendulum(), dt=0.1, backend="fast")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"'kernel' cannot run this rollout.*float16"):
         model.rollout(x0.half(), u.half())
-    wide = HybridModel(CartPole(), MLP((600,)), dt=0.02)
+    wide = HybridModel(CartPole(), MLP((600, 600)), dt=0.02)
     assert wide.path.name == "torch"
     assert "600" in wide.path.reason
     assert HybridModel(CartPole(), dt=0.02, backend="torch").path.name == "torch"
