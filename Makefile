@@ -37,6 +37,8 @@ bench: $(ALL)
 	@$(BIN)/python -m benchmarks.spine --json benchmarks/results/spine.json
 	@$(BIN)/python -m benchmarks.bridges --json benchmarks/results/bridges.json
 	@$(BIN)/python -m benchmarks.physics --json benchmarks/results/physics.json
+	@$(BIN)/python -m benchmarks.learning --json benchmarks/results/learning.json
+	@$(BIN)/python -m benchmarks.kernel --json benchmarks/results/kernel.json
 
 venv: $(ALL)
 

@@ -3,6 +3,8 @@
 python -m benchmarks.spine --json benchmarks/results/spine.json
 python -m benchmarks.bridges --json benchmarks/results/bridges.json
 python -m benchmarks.physics --json benchmarks/results/physics.json
+python -m benchmarks.learning --data FOLDER --json benchmarks/results/learning.json
+python -m benchmarks.kernel --peers FOLDER --json benchmarks/results/kernel.json
 python -m benchmarks.readme [runs/spine/single]      without a run only the figures
 """
 
@@ -24,6 +26,7 @@ from hybridmodel.report import write_picture
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+MOST = 150  # rows of a file from which on only those with a bar are told
 
 
 def figures() -> str:
@@ -42,7 +45,9 @@ def figures() -> str:
             "| figure | value | bar | holds | seeds |",
             "|---|---|---|---|---|",
         ]
-        for row in content["rows"]:
+        rows = content["rows"]
+        told = [row for row in rows if row["bar"]] if len(rows) > MOST else rows
+        for row in told:
             spread = row["spread"]
             value = f"{row['value']:.3g} {row['unit']}".strip()
             value += "" if spread is None else f" [{spread[0]:.3g}, {spread[1]:.3g}]"
