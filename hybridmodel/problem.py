@@ -119,13 +119,20 @@ class OptimalControlProblem:
         return cost, x, violation
 
     def cost_of(
-        self, x0: Tensor, u: Tensor, pi: Tensor, *, fixed_model: bool = False
+        self,
+        x0: Tensor,
+        u: Tensor,
+        pi: Tensor,
+        *,
+        fixed_model: bool = False,
+        precision: torch.dtype = torch.float64,
     ) -> tuple[Tensor, Tensor]:
         """Cost and violation (…) as `objective` has them; states need not be kept for them.
 
         fixed_model   gradients are asked in x0 and u alone, which is faster
+        precision     of the kernel's arithmetic; what torch computes is float64
         """
-        found = fused_objective(self, x0, u, pi, fixed_model=fixed_model)
+        found = fused_objective(self, x0, u, pi, fixed_model=fixed_model, precision=precision)
         if found is None:
             cost, _, violation = self.objective(x0, u, pi)
             return cost, violation

@@ -7,6 +7,7 @@ torch's.
 
 from __future__ import annotations
 
+import functools
 import math
 import weakref
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ def path_of(model: HybridModel) -> Path:
     reason = refusal(model, (x, u), x, u[None].expand(1, steps, -1))
     if reason is None:
         try:
-            kernel, _ = found(served(model), "mean", x, u)
+            kernel, _ = kernel_of(served(model), "mean", widest(model, x, u))
         except RefusedError as why:
             reason = str(why)
         else:
@@ -84,9 +85,15 @@ def fused_rollout(
 
 
 def fused_objective(
-    problem: OptimalControlProblem, x0: Tensor, u: Tensor, pi: Tensor, *, fixed_model: bool
+    problem: OptimalControlProblem,
+    x0: Tensor,
+    u: Tensor,
+    pi: Tensor,
+    *,
+    fixed_model: bool,
+    precision: torch.dtype,
 ) -> tuple[Tensor, Tensor] | None:
-    """Cost and violation (…) by the kernel; None where torch shall do it."""
+    """Cost and violation (…) by the kernel in a precision; None where torch shall do it."""
     model = problem.model
     reason = refusal(model, (x0, u, pi), x0, u)
     if reason is None:
@@ -96,10 +103,11 @@ def fused_objective(
             _served[problem] = Served(model, problem)
         p = model.physical()
         try:
-            kernel, weights = found(_served[problem], "mean", x0, u, pi, p)
+            kernel, weights = kernel_of(_served[problem], "mean", precision)
             if fixed_model:
                 weights, p = weights.detach(), p.detach()
-            return flat(kernel, weights, x0, u, pi, p)
+            cost, violation = flat(kernel, weights, x0, u, pi, p)
+            return cost.to(u.dtype), violation.to(u.dtype)
         except RefusedError as why:
             reason = str(why)
     if model.backend == "kernel":
@@ -147,24 +155,24 @@ def served(model: HybridModel) -> Served:
 def _one(
     model: HybridModel, member: int | Literal["mean"], x0: Tensor, u: Tensor, d: Tensor, p: Tensor
 ) -> Tensor:
-    kernel, weights = found(served(model), member, x0, u, d, p)
+    kernel, weights = kernel_of(served(model), member, widest(model, x0, u, d, p))
     return flat(kernel, weights, x0, u, d, p)
 
 
-def found(of: Served, member: int | Literal["mean"], *tensors: Tensor) -> tuple[Kernel, Tensor]:
-    """The kernel in the widest dtype of these tensors and the model.
-
-    Raises RefusedError where there is none.
-    """
-    model = of.model()
-    assert model is not None
-    dtype = model.theta.dtype if model.residual is not None else tensors[0].dtype
-    for tensor in tensors:
-        dtype = torch.promote_types(dtype, tensor.dtype)
+def kernel_of(
+    of: Served, member: int | Literal["mean"], dtype: torch.dtype
+) -> tuple[Kernel, Tensor]:
+    """The kernel of a model and its weights; RefusedError where there is none."""
     kernel = of.kernel(dtype, member)
     if isinstance(kernel, str):
         raise RefusedError(kernel)
     return kernel
+
+
+def widest(model: HybridModel, *tensors: Tensor) -> torch.dtype:
+    """The widest dtype of these tensors and of the network, as torch would take it."""
+    dtypes = [t.dtype for t in tensors] + [model.theta.dtype] * (model.residual is not None)
+    return functools.reduce(torch.promote_types, dtypes)
 
 
 def flat(kernel: Kernel, weights: Tensor, x0: Tensor, u: Tensor, d: Tensor, p: Tensor) -> Any:

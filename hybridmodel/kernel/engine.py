@@ -14,7 +14,7 @@ import numpy as np
 from llvmlite import ir
 
 from hybridmodel.kernel.lanes import Precision, Shape
-from hybridmodel.kernel.loops import FIELDS
+from hybridmodel.kernel.tiles import FIELDS
 
 _ALIGNMENT = 64  # bytes
 _compiled: dict[str, Compiled] = {}

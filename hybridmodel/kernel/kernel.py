@@ -19,14 +19,9 @@ from torch import Tensor
 
 from hybridmodel.kernel import engine
 from hybridmodel.kernel.lanes import Precision
-from hybridmodel.kernel.loops import (
-    FIELDS,
-    Objective,
-    forward_kernel,
-    layout,
-    reverse_kernel,
-)
+from hybridmodel.kernel.loops import Objective, forward_kernel, reverse_kernel
 from hybridmodel.kernel.program import Program
+from hybridmodel.kernel.tiles import FIELDS, layout
 
 DTYPES: dict[torch.dtype, Precision] = {torch.float32: "float32", torch.float64: "float64"}
 INPUTS = ("x0", "u", "p", "d", "weights")
@@ -173,7 +168,7 @@ class Kernel:
         for key, value in words.items():
             fields[FIELDS.index(key)] = value
         rows = layout(self.program, reverse=reverse).rows
-        rows += (H + 1) * x0.shape[1] if reverse else 0
+        rows += H * (x0.shape[1] + 1) if reverse else 0
         compiled.run(
             name, fields, rows * self.shape.lanes * self.shape.bytes, torch.get_num_threads()
         )

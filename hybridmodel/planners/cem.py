@@ -8,12 +8,16 @@ correlated samples and kept elites after Pinneri et al., CoRL 2020 (iCEM).
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from hybridmodel.planners.planner import Candidate, Planner, Status, Task
 from hybridmodel.problem import OptimalControlProblem
+
+_PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 class CEM(Planner):
@@ -28,6 +32,8 @@ class CEM(Planner):
     smoothing    share of the old μ and σ kept in an update
     keep         share of the elites that stay candidates
     penalty      cost of one unit of constraint violation
+    precision    in which candidates are judged where the kernel runs; "float32" is about twice as
+                 fast. The plan itself is float64 always
 
     The best candidate of all iterations is returned. Raises ValueError naming the argument.
     """
@@ -45,6 +51,7 @@ class CEM(Planner):
         smoothing: float = 0.1,
         keep: float = 0.3,
         penalty: float = 1e3,
+        precision: Literal["float32", "float64"] = "float64",
     ) -> None:
         if not 2 <= elites < samples:
             raise ValueError(f"elites must lie in [2, samples), got {elites} of {samples}")
@@ -52,6 +59,8 @@ class CEM(Planner):
             raise ValueError(f"iterations must be at least 1, got {iterations}")
         if knots is not None and not 2 <= knots <= problem.horizon:
             raise ValueError(f"knots must lie in [2, horizon {problem.horizon}], got {knots}")
+        if precision not in _PRECISIONS:
+            raise ValueError(f"precision must be one of {list(_PRECISIONS)}, got {precision!r}")
         if not (np.isfinite(problem.input_low).all() and np.isfinite(problem.input_high).all()):
             raise ValueError("input_bounds must be finite for CEM: it draws inside them")
         self.problem, self.samples, self.elites, self.iterations = (
@@ -62,6 +71,7 @@ class CEM(Planner):
         )
         self.spread, self.warm_spread, self.smoothing = spread, warm_spread, smoothing
         self.kept, self.penalty = round(keep * elites), penalty
+        self.precision = _PRECISIONS[precision]
         self.basis = _basis(problem.horizon, knots)
         # knots nearest to given inputs; torch.linalg.lstsq gives other bits for other addresses
         self.projection = torch.as_tensor(np.linalg.pinv(self.basis.numpy()))
@@ -90,7 +100,8 @@ class CEM(Planner):
             points[0] = mean
             points = torch.cat([points, *chosen])
             with torch.no_grad():
-                cost, violation = problem.cost_of(x0, self._inputs(points), pi)
+                inputs = self._inputs(points)
+                cost, violation = problem.cost_of(x0, inputs, pi, precision=self.precision)
             total = torch.nan_to_num(cost + self.penalty * violation, nan=torch.inf)
             order = torch.argsort(total, stable=True)[: self.elites]
             elite = points[order]
