@@ -59,7 +59,7 @@ def _fmax(lanes: Lanes, x: Value, y: Value) -> Value:
 def _hypot(lanes: Lanes, x: Value, y: Value) -> Value:
     """√(x² + y²), from the C library where a square leaves the range of numbers."""
     a, b = lanes.abs(x), lanes.abs(y)
-    usual = lanes.sqrt(lanes.fma(a, a, lanes.exact_mul(b, b)))
+    usual = lanes.sqrt(lanes.fma(a, a, lanes.mul(b, b)))
     high, low = (lanes.constant(c) for c in ((1e150, 1e-140) if lanes.double else (1e18, 1e-15)))
     larger = lanes.select(lanes.compare(">", a, b), a, b)
     either, both = lanes.builder.or_, lanes.builder.and_

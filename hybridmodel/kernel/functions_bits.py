@@ -40,7 +40,7 @@ def rounded(lanes: Lanes, x: Value, factor: float) -> tuple[Value, Value]:
     """n = the nearest whole number to factor·x, and bits whose last are those of n."""
     shift = lanes.constant(magic(lanes))
     total = lanes.fma(x, lanes.constant(factor), shift)
-    return lanes.exact_sub(total, shift), lanes.bits(total)
+    return lanes.sub(total, shift), lanes.bits(total)
 
 
 def power_of_two(lanes: Lanes, bits: Value, plus: int = 0) -> Value:

@@ -103,7 +103,7 @@ def asin(lanes: Lanes, x: Value) -> Value:
     """arcsin x = π/2 − 2 arcsin √((1 − |x|)/2) beyond ½."""
     far, p = _arcsine(lanes, x)
     high, low = (lanes.constant(c) for c in _pieces(_PI / 2, 2, lanes.double))
-    turned = lanes.exact_add(lanes.fma(p, lanes.constant(-2.0), high), low)
+    turned = lanes.add(lanes.fma(p, lanes.constant(-2.0), high), low)
     return lanes.copysign(lanes.select(far, turned, p), x)
 
 
@@ -111,9 +111,9 @@ def acos(lanes: Lanes, x: Value) -> Value:
     far, p = _arcsine(lanes, x)
     signed = lanes.copysign(p, x)
     half, rest = _pieces(_PI / 2, 2, lanes.double)
-    near = lanes.exact_sub(lanes.constant(half), lanes.exact_sub(signed, lanes.constant(rest)))
-    p = lanes.exact_add(p, p)
-    behind = lanes.exact_sub(lanes.constant(2 * half), lanes.exact_sub(p, lanes.constant(2 * rest)))
+    near = lanes.sub(lanes.constant(half), lanes.sub(signed, lanes.constant(rest)))
+    p = lanes.add(p, p)
+    behind = lanes.sub(lanes.constant(2 * half), lanes.sub(p, lanes.constant(2 * rest)))
     beyond = lanes.select(lanes.compare("<", x, lanes.constant(0.0)), behind, p)
     return lanes.select(far, beyond, near)
 
@@ -127,7 +127,7 @@ def atan2(lanes: Lanes, y: Value, x: Value) -> Value:
     a, b = lanes.abs(y), lanes.abs(x)
     angle = _angle(lanes, a, b)
     high, low = (lanes.constant(c) for c in _pieces(_PI, 2, lanes.double))
-    behind = lanes.exact_sub(high, lanes.exact_sub(angle, low))
+    behind = lanes.sub(high, lanes.sub(angle, low))
     left = lanes.builder.icmp_signed("<", lanes.bits(x), lanes.whole(0))
     angle = lanes.copysign(lanes.select(left, behind, angle), y)
     top = lanes.constant(1e300 if lanes.double else 1e37)  # a + b may overflow
@@ -154,15 +154,15 @@ def _without(lanes: Lanes, x: Value, n: Value, period: Fraction) -> Value:
 
 def _odd(lanes: Lanes, r: Value, table: dict[bool, tuple[float, ...]]) -> Value:
     """r + r³ P(r²)."""
-    z = lanes.exact_mul(r, r)
-    return lanes.fma(lanes.exact_mul(z, lanes.horner(z, table[lanes.double])), r, r)
+    z = lanes.mul(r, r)
+    return lanes.fma(lanes.mul(z, lanes.horner(z, table[lanes.double])), r, r)
 
 
 def _both(lanes: Lanes, x: Value) -> tuple[Value, Value]:
     b = lanes.builder
     n, bits = rounded(lanes, x, float(2 / _PI))
     r = _without(lanes, x, n, _PI / 2)
-    z = lanes.exact_mul(r, r)
+    z = lanes.mul(r, r)
     s = _odd(lanes, r, _S)
     c = lanes.fma(z, lanes.horner(z, _C[lanes.double]), lanes.constant(-0.5))
     c = lanes.fma(z, c, lanes.constant(1.0))
@@ -195,18 +195,18 @@ def _arcsine(lanes: Lanes, x: Value) -> tuple[Value, Value]:
     a, half = lanes.abs(x), lanes.constant(0.5)
     far = lanes.compare(">", a, half)
     other = lanes.fma(a, lanes.constant(-0.5), half)
-    z = lanes.select(far, other, lanes.exact_mul(a, a))
+    z = lanes.select(far, other, lanes.mul(a, a))
     s = lanes.select(far, lanes.sqrt(other), a)
-    return far, lanes.fma(lanes.exact_mul(s, z), lanes.horner(z, _R[lanes.double]), s)
+    return far, lanes.fma(lanes.mul(s, z), lanes.horner(z, _R[lanes.double]), s)
 
 
 def _angle(lanes: Lanes, a: Value, b: Value) -> Value:
     """arctan(a/b) of a, b ≥ 0 with one division: about 0, π/4 or π/2; 0 where both are 0."""
     zero, one, two = (lanes.constant(c) for c in (0.0, 1.0, 2.0))
-    near = lanes.compare("<=", a, lanes.exact_mul(b, lanes.constant(2**0.5 - 1)))
-    far = lanes.compare(">", a, lanes.exact_mul(b, lanes.constant(2**0.5 + 1)))
-    above = lanes.select(near, a, lanes.select(far, lanes.neg(b), lanes.exact_sub(a, b)))
-    below = lanes.select(near, b, lanes.select(far, a, lanes.exact_add(a, b)))
+    near = lanes.compare("<=", a, lanes.mul(b, lanes.constant(2**0.5 - 1)))
+    far = lanes.compare(">", a, lanes.mul(b, lanes.constant(2**0.5 + 1)))
+    above = lanes.select(near, a, lanes.select(far, lanes.neg(b), lanes.sub(a, b)))
+    below = lanes.select(near, b, lanes.select(far, a, lanes.add(a, b)))
     t = lanes.select(_zero(lanes, above), zero, lanes.div(above, below))
     eighths = lanes.select(near, zero, lanes.select(far, two, one))
     high, low = _pieces(_PI / 4, 2, lanes.double)

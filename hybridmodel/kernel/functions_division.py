@@ -23,8 +23,8 @@ def remainder(lanes: Lanes, x: Value, y: Value) -> Value:
     """x − n y for the n nearest to x/y, ties to even."""
     b = lanes.builder
     rare, n, r = _divided(lanes, x, y)
-    rest = lanes.exact_sub(lanes.abs(y), r)
-    half = lanes.exact_mul(n, lanes.constant(0.5))
+    rest = lanes.sub(lanes.abs(y), r)
+    half = lanes.mul(n, lanes.constant(0.5))
     odd = lanes.differs(half, lanes.floor(half))
     up = b.or_(lanes.compare(">", r, rest), b.and_(lanes.compare("==", r, rest), odd))
     signed = lanes.select(up, lanes.neg(rest), r)
@@ -45,5 +45,5 @@ def _divided(lanes: Lanes, x: Value, y: Value) -> tuple[Value, Value, Value]:
     n = lanes.floor(quotient)
     r = lanes.fma(lanes.neg(n), b, a)
     over = lanes.compare("<", r, zero)
-    n = lanes.select(over, lanes.exact_sub(n, one), n)
-    return rare, n, lanes.select(over, lanes.exact_add(r, b), r)
+    n = lanes.select(over, lanes.sub(n, one), n)
+    return rare, n, lanes.select(over, lanes.add(r, b), r)

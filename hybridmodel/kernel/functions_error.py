@@ -65,7 +65,7 @@ _G_LOW = {False: -5.863537e-08, True: 1.533545961316588e-17}
 def erf(lanes: Lanes, x: Value) -> Value:
     a = at_most(lanes, lanes.abs(x), 5.95 if lanes.double else 4.0)  # 1 from there on
     *others, first = _G[lanes.double]
-    rest = lanes.exact_mul(lanes.exact_mul(a, a), lanes.horner(a, others))
+    rest = lanes.mul(lanes.mul(a, a), lanes.horner(a, others))
     rest = lanes.fma(a, lanes.constant(_G_LOW[lanes.double]), rest)
     exponent = lanes.fma(a, lanes.constant(first), rest)
     return lanes.copysign(expm1(lanes, lanes.neg(exponent)), x)
@@ -74,18 +74,18 @@ def erf(lanes: Lanes, x: Value) -> Value:
 def erfinv(lanes: Lanes, x: Value) -> Value:
     """Inverse of erf in float64; ±∞ at ±1, NaN beyond."""
     a, one, half = lanes.abs(x), lanes.constant(1.0), lanes.constant(0.5)
-    depth = lanes.neg(lanes.exact_add(log1p(lanes, a), log1p(lanes, lanes.neg(a))))
+    depth = lanes.neg(lanes.add(log1p(lanes, a), log1p(lanes, lanes.neg(a))))
     b = lanes.fma(depth, lanes.constant(-0.5), lanes.constant(2 / (math.pi * 0.147)))
-    c = lanes.exact_mul(depth, lanes.constant(1 / 0.147))
-    y = lanes.sqrt(lanes.div(c, lanes.exact_add(lanes.sqrt(lanes.fma(b, b, c)), b)))
+    c = lanes.mul(depth, lanes.constant(1 / 0.147))
+    y = lanes.sqrt(lanes.div(c, lanes.add(lanes.sqrt(lanes.fma(b, b, c)), b)))
     far = lanes.compare(">", a, half)
     for _ in range(2):
         # 1 − erf y keeps its digits where erf y loses them
-        short = lanes.exact_sub(lanes.exact_sub(one, a), lanes.library("erfc", y))
-        near = lanes.exact_sub(lanes.library("erf", y), a)
-        slope = exp(lanes, lanes.exact_mul(y, y))
-        u = lanes.exact_mul(lanes.select(far, short, near), slope)
-        u = lanes.exact_mul(u, lanes.constant(math.sqrt(math.pi) / 2))
-        y = lanes.exact_sub(y, lanes.div(u, lanes.fma(u, y, one)))
+        short = lanes.sub(lanes.sub(one, a), lanes.library("erfc", y))
+        near = lanes.sub(lanes.library("erf", y), a)
+        slope = exp(lanes, lanes.mul(y, y))
+        u = lanes.mul(lanes.select(far, short, near), slope)
+        u = lanes.mul(u, lanes.constant(math.sqrt(math.pi) / 2))
+        y = lanes.sub(y, lanes.div(u, lanes.fma(u, y, one)))
     y = lanes.select(lanes.compare("==", a, one), lanes.constant(math.inf), y)
     return lanes.copysign(y, x)

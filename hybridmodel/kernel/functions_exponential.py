@@ -52,12 +52,12 @@ def exp(lanes: Lanes, x: Value, tail: Value | None = None) -> Value:
     """
     x = between(lanes, x, *((-746.0, 710.0) if lanes.double else (-104.5, 89.0)))
     n, bits, r = _reduced(lanes, x)
-    r = r if tail is None else lanes.exact_add(r, tail)
+    r = r if tail is None else lanes.add(r, tail)
     y = lanes.horner(r, (*_Q[lanes.double], 1.0, 1.0))
     # 2ⁿ in two factors, for it may be no normal number
     _, half = rounded(lanes, n, 0.5)
-    y = lanes.exact_mul(y, power_of_two(lanes, half))
-    return lanes.exact_mul(y, power_of_two(lanes, lanes.builder.sub(bits, half)))
+    y = lanes.mul(y, power_of_two(lanes, half))
+    return lanes.mul(y, power_of_two(lanes, lanes.builder.sub(bits, half)))
 
 
 def expm1(lanes: Lanes, x: Value) -> Value:
@@ -66,8 +66,8 @@ def expm1(lanes: Lanes, x: Value) -> Value:
         lanes, between(lanes, x, *((-40.0, 710.0) if lanes.double else (-20.0, 89.0)))
     )
     half = power_of_two(lanes, bits, -1)  # 2ⁿ itself may be too large
-    y = lanes.fma(half, _grown(lanes, r), lanes.exact_sub(half, lanes.constant(0.5)))
-    y = lanes.exact_add(y, y)
+    y = lanes.fma(half, _grown(lanes, r), lanes.sub(half, lanes.constant(0.5)))
+    y = lanes.add(y, y)
     tiny = lanes.compare("<", lanes.abs(x), lanes.constant(2.0**-54 if lanes.double else 2.0**-25))
     return lanes.select(tiny, x, y)
 
@@ -79,10 +79,10 @@ def tanh(lanes: Lanes, x: Value) -> Value:
     n, bits = rounded(lanes, a, 2 / math.log(2))
     # ln 2 to one number will do: where n is large, tanh is flat
     r = lanes.fma(n, lanes.constant(-LN2[lanes.double][0] / 2), a)
-    z = lanes.exact_mul(r, r)
-    t = lanes.fma(lanes.exact_mul(r, z), lanes.horner(z, _T[lanes.double]), r)
+    z = lanes.mul(r, r)
+    t = lanes.fma(lanes.mul(r, z), lanes.horner(z, _T[lanes.double]), r)
     scale = power_of_two(lanes, bits)
-    less, more = lanes.exact_sub(scale, one), lanes.exact_add(scale, one)
+    less, more = lanes.sub(scale, one), lanes.add(scale, one)
     y = lanes.div(lanes.fma(more, t, less), lanes.fma(less, t, more))
     return lanes.copysign(y, x)
 
@@ -92,11 +92,11 @@ def sinh(lanes: Lanes, x: Value) -> Value:
     a = at_most(lanes, lanes.abs(x), 710.7 if lanes.double else 89.5)
     _, bits, r = _reduced(lanes, a)
     quarter = power_of_two(lanes, bits, -2)
-    h = lanes.fma(quarter, _grown(lanes, r), lanes.exact_sub(quarter, lanes.constant(0.25)))
-    h = lanes.exact_add(h, h)
+    h = lanes.fma(quarter, _grown(lanes, r), lanes.sub(quarter, lanes.constant(0.25)))
+    h = lanes.add(h, h)
     limited = at_most(lanes, h, 2.0**60)  # h/(2h + 1) is ½ beyond, and stays a number
     rest = lanes.div(limited, lanes.fma(limited, lanes.constant(2.0), lanes.constant(1.0)))
-    y = lanes.copysign(lanes.exact_add(h, rest), x)
+    y = lanes.copysign(lanes.add(h, rest), x)
     tiny = lanes.compare("<", a, lanes.constant(2.0**-27 if lanes.double else 2.0**-13))
     return lanes.select(tiny, x, y)
 
@@ -106,9 +106,9 @@ def cosh(lanes: Lanes, x: Value) -> Value:
     a = at_most(lanes, lanes.abs(x), 710.7 if lanes.double else 89.5)
     _, bits, r = _reduced(lanes, a)
     y = lanes.horner(r, (*_Q[lanes.double], 1.0, 1.0))
-    w = lanes.exact_mul(y, power_of_two(lanes, bits, -2))
-    w = lanes.exact_add(w, w)
-    return lanes.exact_add(w, lanes.div(lanes.constant(0.25), w))
+    w = lanes.mul(y, power_of_two(lanes, bits, -2))
+    w = lanes.add(w, w)
+    return lanes.add(w, lanes.div(lanes.constant(0.25), w))
 
 
 def _reduced(lanes: Lanes, x: Value) -> tuple[Value, Value, Value]:
@@ -121,4 +121,4 @@ def _reduced(lanes: Lanes, x: Value) -> tuple[Value, Value, Value]:
 
 def _grown(lanes: Lanes, r: Value) -> Value:
     """eʳ − 1."""
-    return lanes.fma(lanes.exact_mul(r, r), lanes.horner(r, _Q[lanes.double]), r)
+    return lanes.fma(lanes.mul(r, r), lanes.horner(r, _Q[lanes.double]), r)

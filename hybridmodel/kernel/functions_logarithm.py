@@ -40,14 +40,14 @@ def log(lanes: Lanes, x: Value) -> Value:
 def log1p(lanes: Lanes, x: Value) -> Value:
     """log(1 + x), accurate to its last bits near 0 too."""
     one = lanes.constant(1.0)
-    u = lanes.exact_add(one, x)
-    back = lanes.exact_sub(u, one)
-    lost = lanes.exact_sub(one, lanes.exact_sub(u, back))
-    lost = lanes.exact_add(lost, lanes.exact_sub(x, back))  # 1 + x − u, exactly
+    u = lanes.add(one, x)
+    back = lanes.sub(u, one)
+    lost = lanes.sub(one, lanes.sub(u, back))
+    lost = lanes.add(lost, lanes.sub(x, back))  # 1 + x − u, exactly
     k, f, scale = _parts(lanes, u)
     large = lanes.compare(">", u, lanes.constant(2.0**60))  # where 2⁻ᵏ may be no normal number
-    shift = lanes.select(large, lanes.constant(0.0), lanes.exact_mul(lost, scale))
-    y = _edges(lanes, u, _logarithm(lanes, k, lanes.exact_add(f, shift)))
+    shift = lanes.select(large, lanes.constant(0.0), lanes.mul(lost, scale))
+    y = _edges(lanes, u, _logarithm(lanes, k, lanes.add(f, shift)))
     return lanes.select(lanes.compare("==", x, lanes.constant(0.0)), x, y)
 
 
@@ -55,7 +55,7 @@ def asinh(lanes: Lanes, x: Value) -> Value:
     """log1p(a + a²/(1 + √(1 + a²))), a = |x|, with the sign of x."""
     one, a = lanes.constant(1.0), lanes.abs(x)
     root = lanes.sqrt(lanes.fma(a, a, one))
-    ratio = lanes.div(a, lanes.exact_add(one, root))
+    ratio = lanes.div(a, lanes.add(one, root))
     y = lanes.copysign(log1p(lanes, lanes.fma(a, ratio, a)), x)
     huge = lanes.compare(">", a, lanes.constant(1e150 if lanes.double else 1e18))
     return lanes.unless(huge, y, lambda: lanes.library("asinh", x))
@@ -64,9 +64,9 @@ def asinh(lanes: Lanes, x: Value) -> Value:
 def acosh(lanes: Lanes, x: Value) -> Value:
     """log1p(t + √(t (t + 2))), t = x − 1; NaN below 1."""
     one = lanes.constant(1.0)
-    t = lanes.exact_sub(x, one)
-    root = lanes.sqrt(lanes.exact_mul(t, lanes.exact_add(t, lanes.constant(2.0))))
-    y = log1p(lanes, lanes.exact_add(t, root))
+    t = lanes.sub(x, one)
+    root = lanes.sqrt(lanes.mul(t, lanes.add(t, lanes.constant(2.0))))
+    y = log1p(lanes, lanes.add(t, root))
     y = lanes.select(lanes.compare("<", x, one), lanes.constant(math.nan), y)
     huge = lanes.compare(">", x, lanes.constant(1e150 if lanes.double else 1e18))
     return lanes.unless(huge, y, lambda: lanes.library("acosh", x))
@@ -75,11 +75,11 @@ def acosh(lanes: Lanes, x: Value) -> Value:
 def atanh(lanes: Lanes, x: Value) -> Value:
     """log1p(2a + 2a²/(1 − a))/2, a = |x|, with the sign of x; NaN beyond ±1."""
     one, a = lanes.constant(1.0), lanes.abs(x)
-    twice, rest = lanes.exact_add(a, a), lanes.exact_sub(one, a)
+    twice, rest = lanes.add(a, a), lanes.sub(one, a)
     near = lanes.fma(twice, lanes.div(a, rest), twice)
     far = lanes.div(twice, rest)
     inner = lanes.select(lanes.compare("<", a, lanes.constant(0.5)), near, far)
-    y = lanes.exact_mul(log1p(lanes, inner), lanes.constant(0.5))
+    y = lanes.mul(log1p(lanes, inner), lanes.constant(0.5))
     tiny = lanes.compare("<", a, lanes.constant(2.0**-28 if lanes.double else 2.0**-13))
     return lanes.select(tiny, x, lanes.copysign(y, x))
 
@@ -88,9 +88,9 @@ def parted(lanes: Lanes, x: Value) -> tuple[Value, Value]:
     """k and f of a positive number."""
     up = layout(lanes)[0] + 2  # denormal numbers are made normal
     small = lanes.compare("<", x, lanes.constant(2.0**-1022 if lanes.double else 2.0**-126))
-    normal = lanes.select(small, lanes.exact_mul(x, lanes.constant(2.0**up)), x)
+    normal = lanes.select(small, lanes.mul(x, lanes.constant(2.0**up)), x)
     k, f, _ = _parts(lanes, normal)
-    return lanes.exact_sub(k, lanes.select(small, lanes.constant(up), lanes.constant(0.0))), f
+    return lanes.sub(k, lanes.select(small, lanes.constant(up), lanes.constant(0.0))), f
 
 
 def _parts(lanes: Lanes, x: Value) -> tuple[Value, Value, Value]:
@@ -103,9 +103,9 @@ def _parts(lanes: Lanes, x: Value) -> tuple[Value, Value, Value]:
     unit = 2.0**mantissa  # whole numbers become real ones in its last bits
     biased = b.or_(exponent, lanes.bits(lanes.constant(unit)))
     bias = ones >> mantissa
-    k = lanes.exact_sub(lanes.from_bits(biased), lanes.constant(unit + bias))
+    k = lanes.sub(lanes.from_bits(biased), lanes.constant(unit + bias))
     rest = b.add(b.and_(moved, lanes.whole((1 << mantissa) - 1)), lanes.whole(root))
-    f = lanes.exact_sub(lanes.from_bits(rest), lanes.constant(1.0))
+    f = lanes.sub(lanes.from_bits(rest), lanes.constant(1.0))
     inverse = b.sub(lanes.whole(2 * bias), exponent)
     return k, f, lanes.from_bits(b.shl(inverse, lanes.whole(mantissa)))
 
@@ -113,12 +113,12 @@ def _parts(lanes: Lanes, x: Value) -> tuple[Value, Value, Value]:
 def _logarithm(lanes: Lanes, k: Value, f: Value) -> Value:
     """k ln 2 + log(1 + f)."""
     high, low = LN2[lanes.double]
-    s = lanes.div(f, lanes.exact_add(f, lanes.constant(2.0)))
-    z = lanes.exact_mul(s, s)
-    half = lanes.exact_mul(lanes.exact_mul(f, lanes.constant(0.5)), f)
+    s = lanes.div(f, lanes.add(f, lanes.constant(2.0)))
+    z = lanes.mul(s, s)
+    half = lanes.mul(lanes.mul(f, lanes.constant(0.5)), f)
     inner = lanes.fma(z, lanes.horner(z, _P[lanes.double]), half)
-    small = lanes.fma(s, inner, lanes.exact_mul(k, lanes.constant(low)))
-    rest = lanes.exact_sub(f, lanes.exact_sub(half, small))
+    small = lanes.fma(s, inner, lanes.mul(k, lanes.constant(low)))
+    rest = lanes.sub(f, lanes.sub(half, small))
     return lanes.fma(k, lanes.constant(high), rest)
 
 

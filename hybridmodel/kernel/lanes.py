@@ -18,7 +18,6 @@ Precision = Literal["float32", "float64"]
 Value = Any  # of llvmlite.ir; it has no types of its own worth naming
 INDEX = ir.IntType(64)
 POINTER = ir.PointerType()
-_FUSED = ("contract",)  # a·b + c may be rounded once; nothing is reordered
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Lanes:
     """Emits operations on vectors into one LLVM function.
 
     Comparisons give masks (vectors of one bit); every other operation takes and gives vectors of
-    real numbers. Arithmetic follows IEEE 754, with a product and a sum rounded once at most.
+    real numbers. Arithmetic follows IEEE 754; only `fma` rounds a product and a sum once.
     """
 
     def __init__(self, module: ir.Module, builder: ir.IRBuilder, shape: Shape) -> None:
@@ -69,22 +68,12 @@ class Lanes:
         return self._constants[key]
 
     def add(self, a: Value, b: Value) -> Value:
-        return self.builder.fadd(a, b, flags=_FUSED)
-
-    def sub(self, a: Value, b: Value) -> Value:
-        return self.builder.fsub(a, b, flags=_FUSED)
-
-    def mul(self, a: Value, b: Value) -> Value:
-        return self.builder.fmul(a, b, flags=_FUSED)
-
-    def exact_add(self, a: Value, b: Value) -> Value:
-        """a + b, never merged with a product: for argument reductions."""
         return self.builder.fadd(a, b)
 
-    def exact_sub(self, a: Value, b: Value) -> Value:
+    def sub(self, a: Value, b: Value) -> Value:
         return self.builder.fsub(a, b)
 
-    def exact_mul(self, a: Value, b: Value) -> Value:
+    def mul(self, a: Value, b: Value) -> Value:
         return self.builder.fmul(a, b)
 
     def div(self, a: Value, b: Value) -> Value:

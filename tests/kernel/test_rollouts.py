@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hybridmodel import HybridModel, OptimalControlProblem, Quadratic
+from hybridmodel import HybridModel, OptimalControlProblem, Quadratic, placement
 from hybridmodel.rollouts import WORTH, served
 from physics import CartPole, Pendulum
 from residuals import MLP, Ensemble
@@ -133,6 +133,14 @@ def test_second_derivatives_and_transforms_take_torch(model, reference) -> None:
     wide = u.expand(40, 5, 6, 1)
     mapped = torch.func.vmap(lambda v: auto.rollout(x0, v))(wide)
     same(mapped, reference.rollout(x0, wide))
+
+
+@pytest.mark.parametrize("options", [{}, {"hold": True}, {"placement": placement.force}])
+def test_an_untrained_model_is_the_physics_to_the_bit(options) -> None:
+    x0, u = drawn(40)
+    one = HybridModel(CartPole(), MLP((8,)), dt=0.02, backend="kernel", **options)
+    bare = HybridModel(CartPole(), dt=0.02, backend="kernel")
+    assert torch.equal(one.rollout(x0, u), bare.rollout(x0, u))
 
 
 def test_new_weights_are_seen_without_a_new_kernel(model, reference) -> None:
