@@ -157,7 +157,8 @@ class HybridModel(nn.Module):
         if member == "mean" or residual is None:
             return residual
         count = residual.count if isinstance(residual, Probabilistic) else 1
-        known = member == "each" or (isinstance(member, int) and 0 <= member < count)
+        whole = isinstance(member, int) and not isinstance(member, bool)
+        known = member == "each" or (whole and 0 <= member < count)
         if not isinstance(residual, Probabilistic) or not known:
             raise ValueError(
                 f"member must be 'mean', or for a residual with members 'each' or a number below "

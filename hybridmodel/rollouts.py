@@ -99,15 +99,16 @@ def fused_objective(
     if reason is None:
         from hybridmodel.kernel.selection import Served
 
-        if problem not in _served:
+        if problem not in _served or _served[problem].model() is not model:
             _served[problem] = Served(model, problem)
         p = model.physical()
         try:
             kernel, weights = kernel_of(_served[problem], "mean", precision)
             if fixed_model:
                 weights, p = weights.detach(), p.detach()
-            cost, violation = flat(kernel, weights, x0, u, pi, p)
-            return cost.to(u.dtype), violation.to(u.dtype)
+            cost, violation = flat(kernel, weights, x0, u, pi, p, horizon=problem.horizon)
+            whole = widest(model, x0, u, pi, p)
+            return cost.to(whole), violation.to(whole)
         except RefusedError as why:
             reason = str(why)
     if model.backend == "kernel":
@@ -129,6 +130,8 @@ def refusal(model: HybridModel, tensors: Sequence[Tensor], x0: Tensor, u: Tensor
         lead = torch.broadcast_shapes(x0.shape[:-1], u.shape[:-2])
         if math.prod(lead) * u.shape[-2] < WORTH:
             return f"fewer than {WORTH} steps, which are not worth compiling for"
+    if model.residual is not None and widest(model, *tensors) != model.theta.dtype:
+        return f"the network is {model.theta.dtype} and an input is wider"
     from hybridmodel.kernel.selection import plain
 
     return plain(*tensors, *model.parameters())
@@ -175,19 +178,50 @@ def widest(model: HybridModel, *tensors: Tensor) -> torch.dtype:
     return functools.reduce(torch.promote_types, dtypes)
 
 
-def flat(kernel: Kernel, weights: Tensor, x0: Tensor, u: Tensor, d: Tensor, p: Tensor) -> Any:
-    """A kernel on tensors with any leading dims."""
-    trailing = {"x0": (x0, 1), "u": (u, 2), "p": (p, 1), "d": (d, 2)}
-    shapes = [t.shape[: t.dim() - n] for t, n in trailing.values()]
-    lead = torch.broadcast_shapes(*shapes)
-    rows = {}
-    for (name, (t, n)), own in zip(trailing.items(), shapes, strict=True):
-        rest = t.shape[t.dim() - n :]
-        if name != "u" and math.prod(own) == 1:
-            rows[name] = t.reshape(1, *rest).to(kernel.dtype)
+def flat(
+    kernel: Kernel,
+    weights: Tensor,
+    x0: Tensor,
+    u: Tensor,
+    d: Tensor,
+    p: Tensor,
+    *,
+    horizon: int | None = None,
+) -> Any:
+    """A kernel on tensors with any leading dims; `horizon` is that of an objective.
+
+    Raises ValueError naming the tensor whose shape does not fit.
+    """
+    size = {name: symbol.shape[0] for name, symbol in kernel.program.inputs.items()}
+    H = u.shape[-2] if horizon is None else horizon
+    rows = H if horizon is None else H + 1
+    signals = "d" if horizon is None else "pi"
+    trailing: dict[str, tuple[Tensor, tuple[int, ...]]]
+    trailing = {"x0": (x0, (size["x"],)), "u": (u, (H, size["u"])), "p": (p, (size["p"],))}
+    for name, (t, wanted) in trailing.items():
+        if t.shape[-len(wanted) :] != wanted:
+            told = ", ".join(map(str, ("…", *wanted)))
+            raise ValueError(f"{name} must have shape ({told}), got {tuple(t.shape)}")
+    if d.dim() < 2 or d.shape[-1] != size["d"] or d.shape[-2] < rows:
+        raise ValueError(
+            f"{signals} must have shape (…, {rows}, {size['d']}), got {tuple(d.shape)}"
+        )
+    trailing["d"] = d[..., :rows, :], (rows, size["d"])
+    shapes = {name: t.shape[: t.dim() - len(own)] for name, (t, own) in trailing.items()}
+    try:
+        lead = torch.broadcast_shapes(*shapes.values())
+    except RuntimeError:
+        told = {name: tuple(t.shape) for name, (t, _) in trailing.items()}
+        raise ValueError(f"leading dims must broadcast, got {told}") from None
+    flattened = {}
+    for name, (t, own) in trailing.items():
+        if name != "u" and math.prod(shapes[name]) == 1:
+            flattened[name] = t.reshape(1, *own).to(kernel.dtype)
         else:
-            rows[name] = t.expand(*lead, *rest).reshape(math.prod(lead), *rest).to(kernel.dtype)
-    result = kernel(rows["x0"], rows["u"], rows["p"], rows["d"], weights)
+            whole = t.expand(*lead, *own).reshape(math.prod(lead), *own)
+            flattened[name] = whole.to(kernel.dtype)
+    rows_of = flattened["x0"], flattened["u"], flattened["p"], flattened["d"]
+    result = kernel(*rows_of, weights)
     if isinstance(result, tuple):
         return tuple(r.reshape(lead) for r in result)
     return result.reshape(*lead, *result.shape[1:])
@@ -198,6 +232,12 @@ def _by_member(model: HybridModel, x0: Tensor, u: Tensor, d: Tensor, p: Tensor) 
     count = model.residual.count if isinstance(model.residual, Probabilistic) else 1
     trailing = ((x0, 1), (u, 2), (d, 2), (p, 1))
     axes = max(t.dim() - n for t, n in trailing)
+    for name, (t, n) in zip(("x0", "u", "d", "p"), trailing, strict=True):
+        if t.dim() - n == axes and t.shape[0] not in (1, count):
+            raise ValueError(
+                f"{name} has {t.shape[0]} rows where the {count} members lead: wanted "
+                f"({count} or 1, …), got {tuple(t.shape)}"
+            )
 
     def part(t: Tensor, n: int, i: int) -> Tensor:
         if t.dim() - n < axes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,13 +16,12 @@ from hybridmodel.kernel.lanes import Shape
 from hybridmodel.kernel.node_kernel import FIELDS, Order, node_kernel
 from hybridmodel.kernel.program import Program
 from hybridmodel.kernel.scalars import NotLoweredError
-from hybridmodel.kernel.selection import plain
+from hybridmodel.kernel.selection import plain, structure
 from hybridmodel.rollouts import served
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridModel
 
-_PLAIN = (bool, int, float, str)
 _OWN_THREAD = 10_000_000  # products of weights from which on another thread is worth waking
 
 
@@ -140,26 +139,16 @@ class _Seen:
     """A model as it was: its modules, their plain attributes and tensors, and all numbers."""
 
     def __init__(self, model: HybridModel) -> None:
-        self.below = list(model.modules())[1:]  # not the model itself, which may go
         self.tensors = [*model.parameters(), *model.buffers()]
         self.numbers = [t.detach().clone() for t in self.tensors]
-        self.structure = self._structure(model)
+        self.structure = structure(model)
 
     def is_still(self, model: HybridModel) -> bool:
         """Whether nothing has changed since."""
-        return self._structure(model) == self.structure and all(
+        return structure(model) == self.structure and all(
             now.dtype == then.dtype and torch.equal(now, then)
             for now, then in zip(self.tensors, self.numbers, strict=True)
         )
-
-    def _structure(self, model: HybridModel) -> list[list[Any]]:
-        found = []
-        for module in (model, *self.below):
-            own = module.__dict__
-            found.append([v for v in own.values() if isinstance(v, _PLAIN)])
-            for kind in ("_parameters", "_buffers", "_modules"):
-                found.append([id(v) for v in own[kind].values()])
-        return found
 
 
 def shape() -> Shape:

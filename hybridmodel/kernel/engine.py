@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import os
 import threading
+import weakref
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
@@ -17,7 +20,9 @@ from hybridmodel.kernel.lanes import Precision, Shape
 from hybridmodel.kernel.tiles import FIELDS
 
 _ALIGNMENT = 64  # bytes
-_compiled: dict[str, Compiled] = {}
+_RECENT = 64  # modules that are kept though no model needs them now
+_compiled: weakref.WeakValueDictionary[str, Compiled] = weakref.WeakValueDictionary()
+_recent: deque[Compiled] = deque(maxlen=_RECENT)
 _lock = threading.Lock()
 
 
@@ -71,21 +76,28 @@ class Compiled:
             scratch = _scratch(scratch_bytes)
             function(fields.ctypes.data, scratch)
 
-        others = [_pool(count - 1).submit(work) for _ in range(count - 1)]
-        work()
-        wait(others)
+        pool = _pool(count - 1, os.getpid()) if count > 1 else None
+        others = [pool.submit(work) for _ in range(count - 1)] if pool else []
+        try:
+            work()
+        finally:
+            wait(others)  # they write into memory that the caller frees
         for other in others:
             other.result()
 
 
 def compiled(module: ir.Module, names: Sequence[str]) -> Compiled:
-    """The machine code of a module, made once for each text."""
+    """The machine code of a module, made once for each text while a model needs it."""
     text = str(module)
     key = hashlib.sha256(text.encode()).hexdigest()
     with _lock:
-        if key not in _compiled:
-            _compiled[key] = Compiled(text, names)
-        return _compiled[key]
+        known = _compiled.get(key)
+    if known is None:  # compiled beside each other, since it takes a while
+        known = Compiled(text, names)
+    with _lock:
+        known = _compiled.setdefault(key, known)
+        _recent.append(known)
+    return known
 
 
 _memory = threading.local()
@@ -101,5 +113,6 @@ def _scratch(size: int) -> int:
 
 
 @functools.cache
-def _pool(workers: int) -> ThreadPoolExecutor:
+def _pool(workers: int, process: int) -> ThreadPoolExecutor:
+    """Threads of this process: after a fork those of its parent are not there."""
     return ThreadPoolExecutor(workers, thread_name_prefix="kernel")

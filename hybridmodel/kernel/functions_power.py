@@ -58,7 +58,7 @@ def _power(lanes: Lanes, x: Value, y: Value) -> Value:
 
 def _logarithm(lanes: Lanes, x: Value) -> tuple[Value, Value]:
     """log x of a positive number as a sum."""
-    add, sub, mul, fma = lanes.exact_add, lanes.exact_sub, lanes.exact_mul, lanes.fma
+    add, sub, mul, fma = lanes.add, lanes.sub, lanes.mul, lanes.fma
     one, two = lanes.constant(1.0), lanes.constant(2.0)
     third, third_low = (lanes.constant(c) for c in _THIRD)
     k, f = parted(lanes, x)

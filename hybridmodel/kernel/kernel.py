@@ -35,6 +35,7 @@ class Kernel:
 
     reference   the same in torch, (x0, u, p, d, weights) ↦ x or (cost, violation), for what a
                 kernel cannot give: derivatives of derivatives
+    owners      what the reference needs, which a gradient's graph keeps alive
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class Kernel:
         objective: Objective | None,
         dtype: torch.dtype,
         reference: Callable[..., Any],
+        owners: Sequence[weakref.ref[Any]],
     ) -> None:
         self.program, self.objective, self.dtype = program, objective, dtype
-        self.reference = reference
+        self.reference, self.owners = reference, owners
         self.shape = engine.shape(DTYPES[dtype])
         self.number = next(_numbers)
         _known[self.number] = self
@@ -56,7 +58,8 @@ class Kernel:
         if not (torch.is_grad_enabled() and any(v.requires_grad for v in given)):
             found = self.forward(*given)
         elif self.objective is None:
-            found = [torch.ops.hybridmodel.rollout(self.number, *given)]
+            # the caller may change what he is given, and a reverse sweep needs it as it was
+            found = [torch.ops.hybridmodel.rollout(self.number, *given).clone()]
         else:
             found = torch.ops.hybridmodel.objective(self.number, *given)
         return found[0] if self.objective is None else tuple(found)
@@ -105,8 +108,8 @@ class Kernel:
             full["weights"] = torch.from_numpy(found)
         found = []
         for name, value in zip(INPUTS, given, strict=True):
-            if name not in chosen:
-                found.append(value.new_empty(0))
+            if name not in chosen:  # not asked for, or no numbers
+                found.append(torch.zeros_like(value) if not value.numel() else value.new_empty(0))
                 continue
             gradient = full[name]
             shared = name != "weights" and value.shape[0] < B
@@ -132,7 +135,7 @@ class Kernel:
 
     def _groups(self, candidates: int) -> tuple[int, int]:
         """Tiles of a group, and groups."""
-        tiles = -(-candidates // self.shape.lanes)
+        tiles = max(1, -(-candidates // self.shape.lanes))
         each = -(-tiles // _GROUPS)
         return each, -(-tiles // each)
 
@@ -188,8 +191,15 @@ def _objective(
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     kernel, *given = inputs
-    ctx.kernel = _known[kernel]  # it lives as long as the graph does
+    ctx.kernel = _known[kernel]
+    ctx.alive = [owner() for owner in ctx.kernel.owners]  # as long as the graph is
     ctx.save_for_backward(*given, *([output] if ctx.kernel.objective is None else []))
+
+
+def _batched(bar: Tensor) -> bool:
+    """Whether a transform maps over the gradient that comes in."""
+    known = torch._C._functorch  # type: ignore[attr-defined]
+    return known.is_batchedtensor(bar) or known.is_legacy_batchedtensor(bar)
 
 
 def _back(ctx: Any, *bars: Any) -> tuple[Any, ...]:
@@ -197,12 +207,15 @@ def _back(ctx: Any, *bars: Any) -> tuple[Any, ...]:
     given, x = ctx.saved_tensors[:5], (*ctx.saved_tensors[5:], None)[0]
     bars = bars if kernel.objective is None else bars[0]
     wanted = tuple(ctx.needs_input_grad[1:])
-    if torch.is_grad_enabled():  # a derivative that is differentiated itself
-        inputs = [v for v, w in zip(given, wanted, strict=True) if w]
-        found = kernel.reference(*given)
+    again = torch.is_grad_enabled()  # a derivative that is differentiated itself
+    if again or any(map(_batched, bars)):
+        with torch.enable_grad():
+            own = given if again else [v.detach().requires_grad_(v.requires_grad) for v in given]
+            found = kernel.reference(*own)
+        inputs = [v for v, w in zip(own, wanted, strict=True) if w]
         found = (found,) if kernel.objective is None else found
         slopes = iter(
-            torch.autograd.grad(found, inputs, bars, create_graph=True, allow_unused=True)
+            torch.autograd.grad(found, inputs, bars, create_graph=again, allow_unused=True)
         )
         return None, *(next(slopes) if w else None for w in wanted)
     found = kernel.reverse(given, bars, x, wanted)

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 
-from hybridmodel.bridges.graph import Graph, RefusalError
+from hybridmodel.bridges.graph import Graph, Node, RefusalError, Weight
 from hybridmodel.bridges.network import lower
 from hybridmodel.kernel.kernel import DTYPES, Kernel
 from hybridmodel.kernel.loops import Objective
@@ -41,9 +42,10 @@ class Served:
     def kernel(self, dtype: torch.dtype, member: Member = "mean") -> tuple[Kernel, Tensor] | str:
         """The kernel and the leaves of its network, or the reason why there is none."""
         model = self.model()
-        key = (dtype, member, _structure(model))
+        assert model is not None
+        key = (dtype, member, structure(model), self._of_problem())
         if key not in self._kernels:
-            self._kernels = {k: v for k, v in self._kernels.items() if k[2] == key[2]}
+            self._kernels = {k: v for k, v in self._kernels.items() if k[2:] == key[2:]}
             try:
                 self._kernels[key] = self._made(model, dtype, member)
             except (NotLoweredError, RefusalError) as reason:
@@ -55,6 +57,10 @@ class Served:
         numbers = [v.to(dtype) for v in evaluate(leaves)]
         return kernel, torch.cat(numbers) if numbers else torch.zeros(0, dtype=dtype)
 
+    def _of_problem(self) -> float | None:
+        problem = self.problem() if self.problem else None
+        return None if problem is None else problem.discount
+
     def _made(self, model: Any, dtype: torch.dtype, member: Member) -> tuple[Kernel, list[Any]]:
         graph = _graph(model, member)
         if graph is not None:
@@ -64,8 +70,7 @@ class Served:
                     f"a layer of the network has {first.widest} inputs and outputs, and beyond "
                     f"{WIDEST} torch's matrix products are faster"
                 )
-            trained = [v.requires_grad for v in evaluate(first.leaves)]
-            wanted = frozenset(i for i, needed in enumerate(trained) if needed)
+            wanted = frozenset(i for i, leaf in enumerate(first.leaves) if _trained(leaf))
         else:
             wanted = frozenset()
         problem = self.problem() if self.problem else None
@@ -78,7 +83,15 @@ class Served:
         reference = _reference(self.model, graph, network, self.problem)
         called = network is not None and network in program.callees  # not where r is an output
         leaves = list(network.leaves) if network is not None and called else []
-        return Kernel(program, objective, dtype, reference), leaves
+        owners = [of for of in (self.model, self.problem) if of is not None]
+        return Kernel(program, objective, dtype, reference, owners), leaves
+
+
+def _trained(node: Node) -> bool:
+    """Whether a weight that it is made of asks for a gradient, whatever the mode right now."""
+    if isinstance(node, Weight):
+        return node.tensor.requires_grad
+    return any(_trained(x) for x in node.operands)
 
 
 def _graph(model: Any, member: Member) -> Graph | None:
@@ -111,7 +124,7 @@ def _reference(
 
     def reference(x0: Tensor, u: Tensor, p: Tensor, d: Tensor, weights: Tensor) -> Any:
         own = model()
-        assert own is not None  # a gradient is asked of the rollouts of a model that is there
+        assert own is not None  # a gradient's graph keeps it
         call = None if graph is None else lambda *z: apply(*z, weights=weights)
         nd = own.system.nd
         ahead = d[:, : u.shape[1], :nd] if nd else None
@@ -121,24 +134,50 @@ def _reference(
     return reference
 
 
-def _structure(model: Any) -> tuple[Any, ...]:
-    """What the code depends on and a weight's value does not change."""
-    parts: list[Any] = []
-    for module in model.modules():
-        own = tuple((k, v) for k, v in module.__dict__.items() if isinstance(v, _PLAIN))
-        tensors = (*module._parameters.values(), *module._buffers.values())
-        parts.append((type(module), own))
-        parts += [(id(t), t.dtype, t.requires_grad) for t in tensors if t is not None]
-    return tuple(parts)
+def structure(model: nn.Module) -> tuple[Any, ...]:
+    """What code is made from: everything of a module but the values of its floating-point tensors.
+
+    Hooks, replaced functions and attributes of any kind are seen; what lies inside an object that
+    an attribute holds is not.
+    """
+    return tuple(_made_of(module) for module in model.modules())
+
+
+def _made_of(module: nn.Module) -> tuple[Any, ...]:
+    own: list[Any] = [type(module)]
+    for name, value in module.__dict__.items():
+        if isinstance(value, _PLAIN):
+            if name != "backend":  # which path is taken, not what it computes
+                own.append((name, value))
+        elif name in ("_parameters", "_buffers"):
+            own += [_tensor(t) for t in value.values() if t is not None]
+        elif isinstance(value, Tensor):  # registered nowhere: a constant of the code
+            own.append((name, id(value), value._version))
+        elif isinstance(value, tuple | list):
+            own.append((name, repr(value)))
+        elif isinstance(value, dict):  # such as hooks
+            own.append((name, tuple(map(id, value.values()))))
+        else:
+            own.append((name, id(value)))
+    return tuple(own)
+
+
+def _tensor(t: Tensor) -> tuple[Any, ...]:
+    numbers = () if t.is_floating_point() else (t._version,)
+    return (id(t), t.dtype, t.requires_grad, *numbers)
 
 
 def plain(*tensors: Tensor) -> str | None:
     """Why these tensors cannot go through a kernel; None where they can."""
-    if torch.compiler.is_compiling():
-        return "torch.compile sees torch operations alone"
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return "a compiler sees torch operations alone"
     if torch._C._functorch.peek_interpreter_stack() is not None:  # type: ignore[attr-defined]
         return "torch.func transforms see torch operations alone"
+    if forward_ad._current_level >= 0:
+        return "forward-mode derivatives see torch operations alone"
     for t in tensors:
+        if type(t) not in (Tensor, nn.Parameter):
+            return f"a tensor is a {type(t).__name__}"
         if t.device.type != "cpu":
             return f"tensors are on {t.device}"
         if t.dtype not in DTYPES:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 
+import casadi as ca
 import numpy as np
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from hybridmodel import HybridModel, OptimalControlProblem, Quadratic, placement
 from hybridmodel.rollouts import WORTH, served
-from physics import CartPole, Pendulum
+from physics import CartPole, Pendulum, from_casadi
 from residuals import MLP, Ensemble
 
 
@@ -246,3 +251,145 @@ def test_a_model_with_kernels_is_copied_and_pickled(model) -> None:
     expected = model.rollout(x0, u)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(other.rollout(x0, u), expected)
+
+
+def test_weights_learn_after_a_first_use_without_gradients(reference) -> None:
+    own = copy.deepcopy(reference)
+    own.backend = "kernel"
+    x0, u = drawn(5)
+    with torch.no_grad():
+        own.rollout(x0, u)
+    for one in (own, reference):
+        one.zero_grad()
+        one.rollout(x0, u).square().sum().backward()
+    pairs = zip(own.parameters(), reference.parameters(), strict=True)
+    for ours, theirs in pairs:
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        same(ours.grad, theirs.grad, 1e-10)
+
+
+def test_shapes_that_do_not_fit_are_refused_by_name(model) -> None:
+    x0, u = drawn(5)
+    problem, pi = problem_of(model), torch.zeros(7, 0, dtype=torch.float64)
+    wrong = {
+        "p must have shape": lambda: model.rollout(x0, u, p=torch.ones(3)),
+        "x0 must have shape": lambda: problem.cost_of(x0[:, :3], u, pi),
+        "u must have shape": lambda: problem.cost_of(x0, u[:, :5], pi),
+        "pi must have shape": lambda: problem.cost_of(x0, u, pi[:6]),
+        "leading dims must broadcast": lambda: model.rollout(x0, u[:3]),
+    }
+    for message, call in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_signals_beyond_the_horizon_are_not_read() -> None:
+    one = towed()
+    generator = torch.Generator().manual_seed(0)
+    x0 = torch.randn(6, 2, generator=generator, dtype=torch.float64)
+    u = torch.randn(6, 4, 1, generator=generator, dtype=torch.float64)
+    d = torch.randn(6, 7, 2, generator=generator, dtype=torch.float64)
+    found = []
+    for backend in ("kernel", "torch"):
+        one.backend = backend
+        given = d.clone().requires_grad_()
+        x = one.rollout(x0, u, given)
+        found.append((x, torch.autograd.grad(x.square().sum(), given)[0]))
+    for ours, theirs in zip(*found, strict=True):
+        same(ours, theirs)
+
+
+def towed() -> HybridModel:
+    """A system with two exogenous signals."""
+    x, u, d = ca.SX.sym("x", 2), ca.SX.sym("u"), ca.SX.sym("d", 2)
+    rate = u - ca.sin(x[0]) + d[0] * ca.cos(x[0]) - d[1] * x[1]
+    flow = ca.Function("towed", [x, u, d], [ca.vertcat(x[1], rate)], ["x", "u", "d"], ["xdot"])
+    system = from_casadi(flow, states=("angle", "rate"), inputs=("push",), exogenous=("a", "b"))
+    return HybridModel(system, dt=0.05)
+
+
+@pytest.mark.parametrize("discount", [0.1, 0.9])
+def test_a_strong_discount_loses_no_gradient(discount) -> None:
+    found = []
+    for backend in ("kernel", "torch"):
+        one = HybridModel(Pendulum(), dt=0.02, backend=backend)
+        cost = Quadratic(one.system, state={"angle": 1.0}, input={"torque": 1.0})
+        problem = OptimalControlProblem(one, cost, horizon=400, discount=discount)
+        u = torch.full((400, 1), 0.5, dtype=torch.float64, requires_grad=True)
+        x0, pi = torch.tensor([0.3, 0.0]).double(), torch.zeros(401, 0).double()
+        found.append(torch.autograd.grad(problem.cost_of(x0, u, pi)[0], u)[0])
+    same(found[0], found[1], 1e-12)
+
+
+def test_a_changed_module_is_seen(model, reference) -> None:
+    x0, u = drawn(5)
+    for one in (model, reference):
+        one.rollout(x0, u)
+    found = []
+    for one in (model, reference):
+        layer = one.get_submodule("residual.chain.1")
+        handle = layer.register_forward_hook(lambda m, z, y: 1.5 * y)
+        found.append(one.rollout(x0, u))
+        handle.remove()
+    same(found[0], found[1])
+    same(model.rollout(x0, u), reference.rollout(x0, u))
+
+
+def test_members_have_an_axis_of_their_size_or_none() -> None:
+    of = HybridModel(CartPole(), Ensemble((6,), count=3), dt=0.02, backend="kernel")
+    x0, u = drawn(5)
+    with pytest.raises(ValueError, match="3 members lead"):
+        of.rollout_from(x0, u[0], member="each")
+    with pytest.raises(ValueError, match="member must be"):
+        of.rollout(x0, u, member=True)
+
+
+def test_results_may_be_changed_and_gradients_batched(model, reference) -> None:
+    x0, u = drawn(3)
+    found = []
+    for one in (model, reference):
+        given = u.clone().requires_grad_()
+        x = one.rollout(x0, given)
+        rows = torch.eye(4, dtype=torch.float64)[:, None, None, :].expand(4, *x.shape)
+        batched = torch.autograd.grad(x, given, rows, is_grads_batched=True, retain_graph=True)[0]
+        x[..., 1] += 1.0
+        found.append((batched, torch.autograd.grad(x.square().sum(), given)[0]))
+    for ours, theirs in zip(*found, strict=True):
+        same(ours, theirs, 1e-11)
+
+
+def test_forward_mode_takes_torch(reference) -> None:
+    auto = copy.deepcopy(reference)
+    auto.backend = "auto"
+    x0, u = drawn(40)
+    tangent = torch.ones_like(u)
+    with torch.no_grad(), forward_ad.dual_level():
+        x = auto.rollout(x0, forward_ad.make_dual(u, tangent))
+        assert forward_ad.unpack_dual(x).tangent is not None
+
+
+def test_no_candidates_have_no_gradient(model) -> None:
+    x0, u = drawn(4)
+    given = u[:0].clone().requires_grad_()
+    model.rollout(x0[:0], given).sum().backward()
+    assert given.grad is not None
+    assert given.grad.shape == (0, 6, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    code = """
+import os, torch
+from hybridmodel import HybridModel, physics
+torch.set_num_threads(2)
+model = HybridModel(physics.Pendulum(), dt=0.02, backend="kernel")
+x0, u = torch.zeros(2).double(), torch.ones(500, 5, 1).double()
+model.rollout(x0, u)
+child = os.fork()
+if not child:
+    model.rollout(x0, u)
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=100)

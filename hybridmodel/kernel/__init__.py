@@ -1,0 +1,1 @@
+"""Rollouts as machine code: tracing a step, lowering it to LLVM, loops over tiles and steps."""
