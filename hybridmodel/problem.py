@@ -125,12 +125,13 @@ class OptimalControlProblem:
         pi: Tensor,
         *,
         fixed_model: bool = False,
-        precision: torch.dtype = torch.float64,
+        precision: torch.dtype | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Cost and violation (…) as `objective` has them; states need not be kept for them.
 
         fixed_model   gradients are asked in x0 and u alone, which is faster
-        precision     of the kernel's arithmetic; what torch computes is float64
+        precision     of the kernel's arithmetic, the widest of model and tensors unless given;
+                      torch has no other
         """
         found = fused_objective(self, x0, u, pi, fixed_model=fixed_model, precision=precision)
         if found is None:

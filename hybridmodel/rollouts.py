@@ -91,7 +91,7 @@ def fused_objective(
     pi: Tensor,
     *,
     fixed_model: bool,
-    precision: torch.dtype,
+    precision: torch.dtype | None,
 ) -> tuple[Tensor, Tensor] | None:
     """Cost and violation (…) by the kernel in a precision; None where torch shall do it."""
     model = problem.model
@@ -103,11 +103,11 @@ def fused_objective(
             _served[problem] = Served(model, problem)
         p = model.physical()
         try:
-            kernel, weights = kernel_of(_served[problem], "mean", precision)
+            whole = widest(model, x0, u, pi, p)
+            kernel, weights = kernel_of(_served[problem], "mean", precision or whole)
             if fixed_model:
                 weights, p = weights.detach(), p.detach()
             cost, violation = flat(kernel, weights, x0, u, pi, p, horizon=problem.horizon)
-            whole = widest(model, x0, u, pi, p)
             return cost.to(whole), violation.to(whole)
         except RefusedError as why:
             reason = str(why)
