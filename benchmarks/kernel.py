@@ -3,11 +3,11 @@
     python -m benchmarks.kernel [--quick] [--only PART,…] [--peers FOLDER] [--venvs FOLDER]
                                 [--rounds 15] --json FILE
 
-Parts: rollouts, gradients, plans, robot, training, compiling, curves, memory, agreement, shapes,
-limit. A ratio is time of the other / time of ours: the median over rounds, each of which times all
-sides once in shuffled order, with quartiles; every side has a process and two threads of its own.
-The other sides of rollouts, gradients, plans and shapes live in a folder of their own, see
-`benchmarks.speed.peers`; without it their rows are left out and named.
+Parts: rollouts, gradients, plans, hessian, robot, training, compiling, curves, memory, agreement,
+shapes, limit. A ratio is time of the other / time of ours: the median over rounds, each of which
+times all sides once in shuffled order, with quartiles; every side has a process and two threads of
+its own. The other sides of rollouts, gradients, plans, hessian and shapes live in a folder of their
+own, see `benchmarks.speed.peers`; without it their rows are left out and named.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks.figures import Row, publish
-from benchmarks.speed import agreement, rivalry, scaling
+from benchmarks.speed import agreement, curvature, rivalry, scaling
 from benchmarks.speed.peers import Peers
 from benchmarks.speed.sides import THREADS, Sides
 from hybridmodel.files import write_atomically
@@ -37,6 +37,7 @@ PARTS: Mapping[str, Callable[[Sides, Peers, bool], Iterable[Row]]] = {
     "rollouts": rivalry.rollouts,
     "gradients": rivalry.gradients,
     "plans": rivalry.plans,
+    "hessian": curvature.hessian,
     "robot": scaling.robot,
     "training": scaling.training,
     "compiling": scaling.compiling,

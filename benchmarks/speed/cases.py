@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import hybridmodel.kernel.selection  # noqa: F401 - imports do not count as compiling
-from benchmarks.speed import cart_pole, limits
+from benchmarks.speed import cart_pole, curvature, limits
 from benchmarks.speed.memory import growth
 from hybridmodel import CEM, Dataset, HybridModel, Trajectory, placement
 from hybridmodel.batches import Batch, batch
@@ -76,9 +76,7 @@ def members(*, N: int, H: int, count: int, dtype: str) -> Call:
 def plan(*, N: int, H: int, elites: int, iterations: int, hold: bool) -> Call:
     """u (H,) of a plan by the project's own planner; a plan a call, each from another seed."""
     problem = cart_pole.problem(cart_pole.model(hold=hold), H)
-    planner = CEM(
-        problem, samples=N, elites=elites, iterations=iterations, precision="float32"
-    )
+    planner = CEM(problem, samples=N, elites=elites, iterations=iterations, precision="float32")
     seeds = iter(range(10**9))
     return lambda: planner.plan(np.array(cart_pole.START), seed=next(seeds)).u[:, 0]
 
@@ -231,6 +229,7 @@ CASES: Mapping[str, Callable[..., Call]] = {
     "epoch": epoch,
     "compiled": compiled,
     "peak": peak,
+    "hessian": curvature.solving,
     "matrix product": limits.matrix_product,
     "function": limits.function,
     "multiply-adds": limits.multiply_adds,
