@@ -21,7 +21,7 @@ from torch import Tensor
 from hybridmodel.bridges.casadi_to_torch import to_torch
 from hybridmodel.costs import Cost
 from hybridmodel.model import HybridModel
-from hybridmodel.rollouts import fused_objective
+from hybridmodel.rollouts import Judge, objective_kernel
 from physics import Signal
 
 Bounds = tuple[Sequence[float], Sequence[float]]
@@ -118,26 +118,28 @@ class OptimalControlProblem:
         cost, violation = self.judged(x, u, pi)
         return cost, x, violation
 
-    def cost_of(
-        self,
-        x0: Tensor,
-        u: Tensor,
-        pi: Tensor,
-        *,
-        fixed_model: bool = False,
-        precision: torch.dtype | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Cost and violation (…) as `objective` has them; states need not be kept for them.
-
-        fixed_model   gradients are asked in x0 and u alone, which is faster
-        precision     of the kernel's arithmetic, the widest of model and tensors unless given;
-                      torch has no other
-        """
-        found = fused_objective(self, x0, u, pi, fixed_model=fixed_model, precision=precision)
-        if found is None:
+    def cost_of(self, x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
+        """Cost and violation (…) as `objective` has them; states need not be kept for them."""
+        kernel = objective_kernel(self, x0, u, pi)
+        if kernel is None:
             cost, _, violation = self.objective(x0, u, pi)
             return cost, violation
-        return found
+        return kernel(x0, u, pi)
+
+    def judge(self, *, precision: torch.dtype | None = None) -> Judge:
+        """`cost_of` for a planner: of the model as it is at the first call, fixed from then on.
+
+        precision   of the kernel's arithmetic, the widest of model and tensors unless given;
+                    torch has no other. Gradients are those in x0 and u alone.
+        """
+        held: list[Judge | None] = []
+
+        def judge(x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
+            if not held:
+                held.append(objective_kernel(self, x0, u, pi, precision=precision, fixed=True))
+            return self.cost_of(x0, u, pi) if held[0] is None else held[0](x0, u, pi)
+
+        return judge
 
     def judged(self, x: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
         """Cost and violation (…) of states (…, H+1, nx) and inputs (…, H, nu)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hybridmodel.problem import OptimalControlProblem
 
 Member = int | Literal["mean", "each"]
+Judge = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 Backend = Literal["auto", "torch", "kernel"]
 WORTH = 128  # steps of candidates from which on a kernel is compiled for them
 _served: weakref.WeakKeyDictionary[Any, Served] = weakref.WeakKeyDictionary()
@@ -84,16 +85,21 @@ def fused_rollout(
     return None
 
 
-def fused_objective(
+def objective_kernel(
     problem: OptimalControlProblem,
     x0: Tensor,
     u: Tensor,
     pi: Tensor,
     *,
-    fixed_model: bool,
-    precision: torch.dtype | None,
-) -> tuple[Tensor, Tensor] | None:
-    """Cost and violation (…) by the kernel in a precision; None where torch shall do it."""
+    precision: torch.dtype | None = None,
+    fixed: bool = False,
+) -> Judge | None:
+    """(x0, u, π) ↦ cost and violation (…) by the kernel, with the model's present weights.
+
+    fixed   without gradients in the model
+    None where torch shall do it, for tensors like these. Raises ValueError where the model
+    insists on the kernel and there is none.
+    """
     model = problem.model
     reason = refusal(model, (x0, u, pi), x0, u)
     if reason is None:
@@ -102,15 +108,21 @@ def fused_objective(
         if problem not in _served or _served[problem].model() is not model:
             _served[problem] = Served(model, problem)
         p = model.physical()
+        whole = widest(model, x0, u, pi, p)
         try:
-            whole = widest(model, x0, u, pi, p)
             kernel, weights = kernel_of(_served[problem], "mean", precision or whole)
-            if fixed_model:
-                weights, p = weights.detach(), p.detach()
-            cost, violation = flat(kernel, weights, x0, u, pi, p, horizon=problem.horizon)
-            return cost.to(whole), violation.to(whole)
         except RefusedError as why:
             reason = str(why)
+        else:
+            if fixed:
+                weights, p = weights.detach(), p.detach()
+            H = problem.horizon
+
+            def judge(x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
+                cost, violation = flat(kernel, weights, x0, u, pi, p, horizon=H)
+                return cost.to(whole), violation.to(whole)
+
+            return judge
     if model.backend == "kernel":
         raise ValueError(f"backend: 'kernel' cannot run this problem: {reason}")
     return None

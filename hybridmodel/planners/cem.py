@@ -92,6 +92,7 @@ class CEM(Planner):
             deviation = (self.warm_spread * half).expand(knots, -1)
             chosen = [mean[None]]
         best, best_cost, iteration = None, float("inf"), 0
+        judge = problem.judge(precision=self.precision)
         for iteration in range(1, self.iterations + 1):  # noqa: B007 - told afterwards
             drawn = torch.randn(
                 self.samples, knots, len(half), generator=generator, dtype=mean.dtype
@@ -100,8 +101,7 @@ class CEM(Planner):
             points[0] = mean
             points = torch.cat([points, *chosen])
             with torch.no_grad():
-                inputs = self._inputs(points)
-                cost, violation = problem.cost_of(x0, inputs, pi, precision=self.precision)
+                cost, violation = judge(x0, self._inputs(points), pi)
             total = torch.nan_to_num(cost + self.penalty * violation, nan=torch.inf)
             order = torch.argsort(total, stable=True)[: self.elites]
             elite = points[order]

@@ -61,11 +61,11 @@ class GradientDescent(Planner):
             guess = torch.tensor(task.guess.u)
         u = (guess + self.spread * half * noise).clamp(low, high)
         first, second = torch.zeros_like(u), torch.zeros_like(u)
-        best, best_cost = u[0], float("inf")
+        best, best_cost, judge = u[0], float("inf"), problem.judge()
         status, iteration = Status.BUDGET, 0
         for iteration in range(1, self.iterations + 1):
             u = u.detach().requires_grad_()
-            cost, violation = problem.cost_of(x0, u, pi, fixed_model=True)
+            cost, violation = judge(x0, u, pi)
             total = cost + self.penalty * violation
             (gradient,) = torch.autograd.grad(total.sum(), u)
             total = torch.nan_to_num(total.detach(), nan=torch.inf)
