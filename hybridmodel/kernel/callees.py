@@ -69,6 +69,11 @@ class Callee(ABC):
     n_weights: int = 0
 
     @property
+    @abstractmethod
+    def work(self) -> int:
+        """Operations on vectors of a call, roughly, for each part of a row."""
+
+    @property
     def n_gradient(self) -> int:
         return 0
 
@@ -129,6 +134,10 @@ class Scalar(Callee):
 
     def reverse(self, lanes: Lanes, record: Value, bars: Value, weights: Value) -> None:
         for_each_part(lanes, self._reverse, [record, lanes.at(bars, self.result)], bars)
+
+    @property
+    def work(self) -> int:
+        return len(self._forward.values)
 
     @property
     def bends(self) -> int:

@@ -25,6 +25,7 @@ from hybridmodel.kernel.tiles import FIELDS, layout
 
 DTYPES: dict[torch.dtype, Precision] = {torch.float32: "float32", torch.float64: "float64"}
 INPUTS = ("x0", "u", "p", "d", "weights")
+_WORTH_A_THREAD = 500_000  # operations on vectors, about a tenth of a millisecond
 _GROUPS = 64  # at most; sums over candidates are taken by group, whatever the threads
 _known: weakref.WeakValueDictionary[int, Kernel] = weakref.WeakValueDictionary()
 _numbers = itertools.count()
@@ -172,9 +173,9 @@ class Kernel:
             fields[FIELDS.index(key)] = value
         rows = layout(self.program, reverse=reverse).rows
         rows += H * (x0.shape[1] + 1) if reverse else 0
-        compiled.run(
-            name, fields, rows * self.shape.lanes * self.shape.bytes, torch.get_num_threads()
-        )
+        work = self.program.work * self.shape.span * each * groups * H
+        threads = min(torch.get_num_threads(), 1 + work // _WORTH_A_THREAD)
+        compiled.run(name, fields, rows * self.shape.lanes * self.shape.bytes, threads)
 
 
 @torch.library.custom_op("hybridmodel::rollout", mutates_args=())

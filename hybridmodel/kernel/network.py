@@ -95,6 +95,11 @@ class Network(Callee):
                 filled |= set(array.range)
         _fill(lanes, bars, set(range(self.n_in)) - filled)
 
+    @property
+    def work(self) -> int:
+        products = (o.sizes for o in self.operations if isinstance(o, Dense | Product))
+        return self.rows + sum(members * m * k * n for members, m, k, n in products)
+
     @functools.cached_property
     def _live(self) -> list[Operation]:
         """The operations that results rest on, whose bars a reverse sweep fills."""

@@ -12,6 +12,7 @@ Values are computed when a call or an output first needs them, so the order of c
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -64,6 +65,14 @@ class Program:
         parts = np.split(gradient, self.gradient_starts[1:-1])
         pairs = zip(self.callees, parts, strict=True)
         return np.concatenate([callee.collected(part, width) for callee, part in pairs])
+
+    @functools.cached_property
+    def work(self) -> int:
+        """Operations on vectors of a step, roughly, for each part of a row."""
+        given = [*self.inputs.values(), *(c.results for c in self.calls)]
+        found = [*(c.arguments for c in self.calls), *self.outputs.values()]
+        own = ca.Function("step", given, [ca.vertcat(*found)]).n_instructions()
+        return own + sum(self.callees[call.callee].work for call in self.calls)
 
     def sites(self, callee: int) -> list[int]:
         """The calls of a callee."""
