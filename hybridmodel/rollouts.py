@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 Member = int | Literal["mean", "each"]
 Judge = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 Backend = Literal["auto", "torch", "kernel"]
-WORTH = 128  # steps of candidates from which on a kernel is compiled for them
+WORTH = 1000  # steps of candidates from which on a kernel is compiled for them
+REPEATED = 128  # the same for a planner, which comes again and again
 _served: weakref.WeakKeyDictionary[Any, Served] = weakref.WeakKeyDictionary()
 
 
@@ -101,7 +102,7 @@ def objective_kernel(
     insists on the kernel and there is none.
     """
     model = problem.model
-    reason = refusal(model, (x0, u, pi), x0, u)
+    reason = refusal(model, (x0, u, pi), x0, u, worth=REPEATED if fixed else WORTH)
     if reason is None:
         from hybridmodel.kernel.selection import Served
 
@@ -132,7 +133,14 @@ class RefusedError(Exception):
     """Why there is no kernel."""
 
 
-def refusal(model: HybridModel, tensors: Sequence[Tensor], x0: Tensor, u: Tensor) -> str | None:
+def refusal(
+    model: HybridModel,
+    tensors: Sequence[Tensor],
+    x0: Tensor,
+    u: Tensor,
+    *,
+    worth: int = WORTH,
+) -> str | None:
     """Why the rule leaves these tensors to torch."""
     if model.backend == "torch":
         return "backend is 'torch'"
@@ -140,8 +148,8 @@ def refusal(model: HybridModel, tensors: Sequence[Tensor], x0: Tensor, u: Tensor
         return missing
     if model.backend == "auto":
         lead = torch.broadcast_shapes(x0.shape[:-1], u.shape[:-2])
-        if math.prod(lead) * u.shape[-2] < WORTH:
-            return f"fewer than {WORTH} steps, which are not worth compiling for"
+        if math.prod(lead) * u.shape[-2] < worth:
+            return f"fewer than {worth} steps, which are not worth compiling for"
     if model.residual is not None and widest(model, *tensors) != model.theta.dtype:
         return f"the network is {model.theta.dtype} and an input is wider"
     from hybridmodel.kernel.selection import plain

@@ -362,7 +362,7 @@ def test_results_may_be_changed_and_gradients_batched(model, reference) -> None:
 def test_forward_mode_takes_torch(reference) -> None:
     auto = copy.deepcopy(reference)
     auto.backend = "auto"
-    x0, u = drawn(40)
+    x0, u = drawn(200)
     tangent = torch.ones_like(u)
     with torch.no_grad(), forward_ad.dual_level():
         x = auto.rollout(x0, forward_ad.make_dual(u, tangent))
