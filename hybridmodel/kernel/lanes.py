@@ -105,10 +105,6 @@ class Lanes:
     def ceil(self, a: Value) -> Value:
         return self.intrinsic("ceil", a)
 
-    def nearest(self, a: Value) -> Value:
-        """The nearest whole number, ties to even."""
-        return self.intrinsic("rint", a)
-
     def copysign(self, a: Value, sign: Value) -> Value:
         return self.intrinsic("copysign", a, sign)
 

@@ -17,7 +17,7 @@ from hybridmodel.kernel.scalars import NotLoweredError
 if TYPE_CHECKING:
     from hybridmodel.model import HybridModel
 
-_WRITTEN_OUT = 250  # operations up to which a piece is written out wherever it is used
+_WRITTEN_OUT = 1000  # operations, all uses together, up to which a piece is written out
 
 
 class _Trace:
@@ -35,7 +35,7 @@ class _Trace:
     def piece(self, function: ca.Function, uses: int) -> Callable[..., Any]:
         """A piece of the equations: written out, or called where that would be long."""
         _lowered(function)
-        if function.n_instructions() * uses <= _WRITTEN_OUT * 4:
+        if function.n_instructions() * uses <= _WRITTEN_OUT:
             return function
         self.callees.append(Scalar(function))
         index = len(self.callees) - 1
