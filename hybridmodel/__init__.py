@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from hybridmodel.laws import LawReport as LawReport
     from hybridmodel.laws import check_residual as check_residual
     from hybridmodel.laws import check_system as check_system
+    from hybridmodel.learned import Learned as Learned
     from hybridmodel.model import HybridModel as HybridModel
     from hybridmodel.online import adapt as adapt
     from hybridmodel.planners import CEM as CEM
@@ -158,6 +159,7 @@ _HOMES = {
         "project",
     ),
     "hybridmodel.laws": ("Finding", "LawReport", "check_residual", "check_system"),
+    "hybridmodel.learned": ("Learned",),
     "hybridmodel.model": ("HybridModel",),
     "hybridmodel.online": ("adapt",),
     "hybridmodel.planners": (

@@ -7,7 +7,7 @@ with CasADi's with the weights written in. A new path is one line in `hybridmode
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,9 +110,16 @@ class Agreement:
 
 
 def check_agreement(
-    model: HybridModel, *, points: int = 10, spread: float = 1.0, seed: int = 0
+    model: HybridModel,
+    *,
+    points: int = 10,
+    spread: float = 1.0,
+    seed: int = 0,
+    paths: Collection[str] = tuple(PATHS),
 ) -> Agreement:
-    """Compare all paths of F(x, u, p, d) in value, Jacobian and Hessian at random points.
+    """Compare paths of F(x, u, p, d) in value, Jacobian and Hessian at random points.
+
+    paths   names out of `hybridmodel.paths.PATHS`, all unless given
 
     States, inputs and exogenous signals are drawn with deviation `spread`; where a signal has a
     bound (below 1e8) it is drawn inside: uniformly between two, reflected at one. p is drawn up
@@ -122,8 +129,8 @@ def check_agreement(
     CasADi result, or to 1 where that is smaller. A model with untrained residual is checked as it
     is; draw weights first to test the network too.
 
-    Raises ValueError for a model that is not float64 or has no CasADi form, points < 1 or a
-    spread that is not positive.
+    Raises ValueError for a model that is not float64 or has no CasADi form, points < 1, a spread
+    that is not positive or a path that there is not.
     """
     if model.theta.dtype != torch.float64:
         raise ValueError(f"model must be float64 for this check, it is {model.theta.dtype}")
@@ -131,12 +138,16 @@ def check_agreement(
         raise ValueError(f"points must be at least 1, got {points}")
     if not 0 < spread < math.inf:
         raise ValueError(f"spread must be a positive number, got {spread!r}")
+    if unknown := [name for name in paths if name not in PATHS]:
+        raise ValueError(f"paths must be of {list(PATHS)}, got {unknown[0]!r}")
     v, found_points, _ = draw_finite(model, points, spread=spread, seed=seed)
     v = v[: found_points or points]  # where there is none, what the paths make of the others
     generator = torch.Generator().manual_seed(seed)
     references: dict[str, _Reference | str] = {}
     found = []
     for name, (quantity, build) in PATHS.items():
+        if name not in paths:
+            continue
         if quantity not in references:
             references[quantity] = _reference(model, quantity, v, generator)
         reference = references[quantity]

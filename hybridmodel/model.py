@@ -236,7 +236,7 @@ class HybridModel(nn.Module):
 
     def physical(self) -> Tensor:
         """p (np,), the declared physical parameters at their present values."""
-        return self.torch_equations.constrain(self.theta)
+        return self.torch_equations.constrain(self.theta) if self.fit_parameters else self.theta
 
     def output(
         self, x: Tensor, u: Tensor, d: Tensor | None = None, *, p: Tensor | None = None

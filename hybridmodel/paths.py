@@ -18,6 +18,7 @@ from torch import Tensor
 from hybridmodel.derivatives import Form, casadi_form, eager_form, transformed_form
 from hybridmodel.equations import flow
 from hybridmodel.model import HybridModel
+from hybridmodel.rollouts import RefusedError, flat, kernel_of, served, unavailable
 from physics import Signal
 
 Builder = Callable[[HybridModel], Form | str]  # a string says why the model has no such path
@@ -162,6 +163,20 @@ def torch_derivative(model: HybridModel) -> Callable[[Tensor], Tensor]:
     )
 
 
+def _kernel_step(model: HybridModel) -> Form | str:
+    if (missing := unavailable()) is not None:
+        return missing
+    try:
+        kernel, weights = kernel_of(served(model), "mean", torch.float64)
+    except RefusedError as reason:
+        return str(reason)
+
+    def ahead(x: Tensor, u: Tensor, p: Tensor, d: Tensor) -> Tensor:
+        return flat(kernel, weights, x, u[..., None, :], d[..., None, :], p)[..., 1, :]
+
+    return eager_form(_split(model, ahead))
+
+
 def _torch_output(model: HybridModel) -> Callable[[Tensor], Tensor]:
     return _split(model, lambda x, u, p, d: model.output(x, u, d, p=p))
 
@@ -174,6 +189,7 @@ REFERENCES: Mapping[str, Builder] = {
 PATHS: Mapping[str, tuple[str, Builder]] = {  # name → the quantity it computes, its form
     "step, torch": ("step", lambda model: eager_form(_torch_step(model))),
     "step, torch.func": ("step", _transformed_step),
+    "step, kernel": ("step", _kernel_step),
     "step, CasADi with weights as input": ("step", lambda m: _casadi_step(m, weights="parameters")),
     "step, CasADi with dt as input": ("step", lambda model: _casadi_step(model, dt="symbolic")),
     "derivative, torch": ("derivative", lambda model: eager_form(torch_derivative(model))),

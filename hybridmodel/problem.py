@@ -10,8 +10,10 @@ first, then what the cost names; they change from plan to plan without a rebuild
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import casadi as ca
 import numpy as np
@@ -19,9 +21,12 @@ import torch
 from torch import Tensor
 
 from hybridmodel.bridges.casadi_to_torch import to_torch
+from hybridmodel.bridges.network import pack_weights
+from hybridmodel.bridges.torch_to_casadi import to_casadi
 from hybridmodel.costs import Cost
+from hybridmodel.learned import Pieces, cut
 from hybridmodel.model import HybridModel
-from hybridmodel.rollouts import Judge, objective_kernel
+from hybridmodel.rollouts import objective_kernel
 from physics import Signal
 
 Bounds = tuple[Sequence[float], Sequence[float]]
@@ -78,12 +83,17 @@ class OptimalControlProblem:
         own = pi[system.nd :, :]
         none = ca.SX(0, 1)
         self.n_parameters: int = pi.shape[0]
-        stage, terminal = ca.SX(cost.stage(x[:n], u, k, own)), ca.SX(cost.terminal(x[:n], own))
-        for name, value in {"stage": stage, "terminal": terminal}.items():
-            if value.shape != (1, 1):
-                raise ValueError(f"cost.{name} must return a scalar, got shape {value.shape}")
-        self.stage = ca.Function("stage", [x, u, k, pi], [stage], ["x", "u", "k", "pi"], ["cost"])
-        self.terminal = ca.Function("terminal", [x, pi], [terminal])
+        self._stage = cut(
+            "stage",
+            {"x": x, "u": u, "k": k, "pi": pi},
+            lambda: {"cost": self._stage_cost(x, u, k, pi)},
+        )
+        self._terminal = cut(
+            "terminal",
+            {"x": x, "pi": pi},
+            lambda: {"cost": self._terminal_cost(x, pi)},
+        )
+        self.networks = tuple(dict.fromkeys((*self._stage.modules, *self._terminal.modules)))
         self.path_g = _constraint("inequality", inequality, [x, u, pi], [x[:n], u, own], none)
         self.path_h = _constraint("equality", equality, [x, u, pi], [x[:n], u, own], none)
         self.end_g = _constraint(
@@ -126,29 +136,23 @@ class OptimalControlProblem:
             return cost, violation
         return kernel(x0, u, pi)
 
-    def judge(self, *, precision: torch.dtype | None = None) -> Judge:
-        """`cost_of` for a planner: of the model as it is at the first call, fixed from then on.
+    def judged(
+        self, x: Tensor, u: Tensor, pi: Tensor, *, learned: Sequence[Any] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Cost and violation (…) of states (…, H+1, nx) and inputs (…, H, nu).
 
-        precision   of the kernel's arithmetic, the widest of model and tensors unless given;
-                    torch has no other. Gradients are those in x0 and u alone.
+        learned   maps in place of the networks of `stage_terms`, then of `terminal_terms`
         """
-        held: list[Judge | None] = []
-
-        def judge(x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
-            if not held:
-                held.append(objective_kernel(self, x0, u, pi, precision=precision, fixed=True))
-            return self.cost_of(x0, u, pi) if held[0] is None else held[0](x0, u, pi)
-
-        return judge
-
-    def judged(self, x: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
-        """Cost and violation (…) of states (…, H+1, nx) and inputs (…, H, nu)."""
-        H, torch_form = self.horizon, self._torch
+        H, (stage_terms, terminal_terms) = self.horizon, self._torch
+        maps = (*stage_terms.modules, *terminal_terms.modules) if learned is None else learned
+        at_end = len(stage_terms.modules)
         before, after, last = x[..., :-1, :], x[..., 1:, :], x[..., -1, :]
         ahead, end = pi[..., :H, :], pi[..., H, :]
         k = torch.arange(H, dtype=x.dtype, device=x.device)
-        stage, overstepped = torch_form["stage_terms"](before, u, k[:, None], ahead, after)
-        value, left = torch_form["terminal_terms"](last, end)
+        stage, overstepped = stage_terms.run(
+            lambda i, z: maps[i](z), before, u, k[:, None], ahead, after
+        )
+        value, left = terminal_terms.run(lambda i, z: maps[at_end + i](z), last, end)
         cost = (self.discount**k * stage[..., 0]).sum(-1) + self.discount**H * value[..., 0]
         return cost, overstepped[..., 0].sum(-1) + left[..., 0]
 
@@ -164,7 +168,8 @@ class OptimalControlProblem:
                 raise ValueError(f"{name} must have shape {shape}, got {given.shape}")
         if self._single is not None:
             p = model.physical().detach().cpu().numpy()
-            cost, x, violation = self._single(x0, u.T, pi.T, p, model.weights())
+            numbers = model.weights(), self.weights()
+            cost, x, violation = self._single(x0, u.T, pi.T, p, *numbers)
             known = bool(np.isfinite(x.full()).all())  # fmax(NaN, 0) is 0
             return float(cost), x.full().T, float(violation) if known else float("nan")
         with torch.no_grad():
@@ -174,24 +179,29 @@ class OptimalControlProblem:
 
     @cached_property
     def _single(self) -> ca.Function | None:
-        """(x0, U, π, p, w) ↦ cost, states, violation in CasADi, which is faster than torch for one
-        rollout; None where the network has no CasADi form."""
+        """(x0, U, π, p, w, v) ↦ cost, states, violation in CasADi, which is faster than torch for
+        one rollout; None where a network has no CasADi form. w are the model's weights, v the
+        cost's."""
         model, system, H = self.model, self.model.system, self.horizon
         try:
             step = model.step_function(weights="parameters")
+            stage_cost, terminal_cost = self.stage, self.terminal
         except ValueError:
             return None
         x0, U = ca.MX.sym("x0", model.nx), ca.MX.sym("U", system.nu, H)
         pi = ca.MX.sym("pi", self.n_parameters, H + 1)
         p, w = ca.MX.sym("p", step.size1_in(2)), ca.MX.sym("w", len(model.weights()))
-        weights = [ca.repmat(w, 1, H)] if model.residual is not None else []
+        v = ca.MX.sym("v", len(self.weights()))
+        weights = [w] if model.residual is not None else []
         ahead, end = pi[:, :-1], pi[:, -1]
-        after = step.mapaccum(H)(x0, U, ca.repmat(p, 1, H), ahead[: system.nd, :], *weights)
-        x = ca.horzcat(x0, after)
+        states = [x0]
+        for u, d in zip(ca.horzsplit(U), ca.horzsplit(ahead[: system.nd, :]), strict=True):
+            states.append(step(states[-1], u, p, d, *weights))  # mapaccum would copy w each time
+        x, after = ca.horzcat(*states), ca.horzcat(*states[1:])
         before, last = x[:, :-1], x[:, -1]
-        stage = self.stage.map(H)(before, U, ca.DM(np.arange(H)[None, :]), ahead)
-        gamma = ca.DM(self.discount ** np.arange(H))
-        cost = stage @ gamma + self.discount**H * self.terminal(last, end)
+        k, gamma = ca.DM(np.arange(H)[None, :]), ca.DM(self.discount ** np.arange(H))
+        stage = stage_cost.map(H)(before, U, k, ahead, ca.repmat(v, 1, H))
+        cost = stage @ gamma + self.discount**H * terminal_cost(last, end, v)
         low, high = (ca.repmat(ca.DM(b), 1, H) for b in (self.state_low, self.state_high))
         overstepped = (
             ca.fmax(low - after, 0),
@@ -202,10 +212,46 @@ class OptimalControlProblem:
             ca.fabs(self.end_h(last, end)),
         )
         violation = ca.sum1(ca.veccat(*overstepped))
-        return ca.Function("single", [x0, U, pi, p, w], [cost, x, violation])
+        return ca.Function("single", [x0, U, pi, p, w, v], [cost, x, violation])
 
     @cached_property
-    def stage_terms(self) -> ca.Function:
+    def stage(self) -> ca.Function:
+        """(x, u, k, π, v) ↦ ℓ; v (nv,) = `weights()`, which is empty where nothing is learned.
+
+        Raises ValueError where a network of the cost has no CasADi form.
+        """
+        return self._casadi("stage", self._stage)
+
+    @cached_property
+    def terminal(self) -> ca.Function:
+        """(x, π, v) ↦ V, as `stage`."""
+        return self._casadi("terminal", self._terminal)
+
+    def weights(self) -> np.ndarray:
+        """v (nv,), the present numbers of all networks of the cost."""
+        return np.concatenate([np.zeros(0), *map(pack_weights, self.networks)])
+
+    def _casadi(self, name: str, pieces: Pieces) -> ca.Function:
+        symbol: Any = ca.MX if self.networks else ca.SX
+        f = pieces.result
+        count = f.n_in() - len(pieces.modules)
+        names = [f.name_in(i) for i in range(count)]
+        inputs = [symbol.sym(n, f.size1_in(i)) for i, n in enumerate(names)]
+        v = symbol.sym("v", len(self.weights()))
+        sizes = [len(pack_weights(network)) for network in self.networks]
+        own = dict(zip(self.networks, ca.vertsplit(v, [0, *np.cumsum(sizes)]), strict=True))
+
+        def apply(i: int, z: ca.MX) -> ca.MX:
+            network = pieces.modules[i]
+            return to_casadi(network, nz=z.shape[0], weights="parameters")(z, own[network])
+
+        value = pieces.run(apply, *inputs)
+        # an argument that a caller forgets is NaN, where CasADi alone would take it for 0
+        options = {"default_in": [math.nan] * (count + 1)}
+        return ca.Function(name, [*inputs, v], [value], [*names, "v"], ["cost"], options)
+
+    @cached_property
+    def stage_terms(self) -> Pieces:
         """(x, u, k, π, x⁺) ↦ ℓ and how far bounds and constraints are overstepped in a step."""
         x, u = ca.SX.sym("x", self.model.nx), ca.SX.sym("u", self.model.system.nu)
         k, pi = ca.SX.sym("k"), ca.SX.sym("pi", self.n_parameters)
@@ -214,30 +260,43 @@ class OptimalControlProblem:
         high = [(after[i], b) for i, b in enumerate(self.state_high) if np.isfinite(b)]
         outside = [a - b for a, b in (*low, *high)]
         amount = _overstepped(ca.vertcat(self.path_g(x, u, pi), *outside), self.path_h(x, u, pi))
-        return ca.Function(
+        return cut(
             "stage_terms",
-            [x, u, k, pi, after],
-            [self.stage(x, u, k, pi), amount],
-            ["x", "u", "k", "d", "after"],
-            ["cost", "violation"],
+            {"x": x, "u": u, "k": k, "d": pi, "after": after},
+            lambda: {"cost": self._stage_cost(x, u, k, pi), "violation": amount},
         )
 
     @cached_property
-    def terminal_terms(self) -> ca.Function:
+    def terminal_terms(self) -> Pieces:
         """(x, π) ↦ V and how far terminal constraints are overstepped."""
         x, pi = ca.SX.sym("x", self.model.nx), ca.SX.sym("pi", self.n_parameters)
         amount = _overstepped(self.end_g(x, pi), self.end_h(x, pi))
-        return ca.Function(
+        return cut(
             "terminal_terms",
-            [x, pi],
-            [self.terminal(x, pi), amount],
-            ["x", "d"],
-            ["cost", "violation"],
+            {"x": x, "d": pi},
+            lambda: {"cost": self._terminal_cost(x, pi), "violation": amount},
         )
 
     @cached_property
-    def _torch(self):
-        return {name: to_torch(getattr(self, name)) for name in ("stage_terms", "terminal_terms")}
+    def _torch(self) -> tuple[Pieces, Pieces]:
+        return self.stage_terms.map(to_torch), self.terminal_terms.map(to_torch)
+
+    def _stage_cost(self, x: ca.SX, u: ca.SX, k: ca.SX, pi: ca.SX) -> ca.SX:
+        system = self.model.system  # of x the continuous states, of π what the cost itself names
+        value = self.cost.stage(x[: len(system.states)], u, k, pi[system.nd :, :])
+        return _scalar("stage", value)
+
+    def _terminal_cost(self, x: ca.SX, pi: ca.SX) -> ca.SX:
+        system = self.model.system
+        value = self.cost.terminal(x[: len(system.states)], pi[system.nd :, :])
+        return _scalar("terminal", value)
+
+
+def _scalar(name: str, value: ca.SX) -> ca.SX:
+    value = ca.SX(value)
+    if value.shape != (1, 1):
+        raise ValueError(f"cost.{name} must return a scalar, got shape {value.shape}")
+    return value
 
 
 def _overstepped(g: ca.SX, h: ca.SX) -> ca.SX:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from hybridmodel.problem import OptimalControlProblem
 
 Member = int | Literal["mean", "each"]
-Judge = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 Backend = Literal["auto", "torch", "kernel"]
 WORTH = 1000  # steps of candidates from which on a kernel is compiled for them
 REPEATED = 128  # the same for a planner, which comes again and again
@@ -94,10 +93,9 @@ def objective_kernel(
     *,
     precision: torch.dtype | None = None,
     fixed: bool = False,
-) -> Judge | None:
-    """(x0, u, π) ↦ cost and violation (…) by the kernel, with the model's present weights.
+) -> FusedObjective | None:
+    """The kernel's objective with the model's present weights, `fixed` without gradients in them.
 
-    fixed   without gradients in the model
     None where torch shall do it, for tensors like these. Raises ValueError where the model
     insists on the kernel and there is none.
     """
@@ -117,16 +115,32 @@ def objective_kernel(
         else:
             if fixed:
                 weights, p = weights.detach(), p.detach()
-            H = problem.horizon
-
-            def judge(x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
-                cost, violation = flat(kernel, weights, x0, u, pi, p, horizon=H)
-                return cost.to(whole), violation.to(whole)
-
-            return judge
+            return FusedObjective(kernel, weights, p, problem.horizon, whole)
     if model.backend == "kernel":
         raise ValueError(f"backend: 'kernel' cannot run this problem: {reason}")
     return None
+
+
+@dataclass(frozen=True, eq=False)
+class FusedObjective:
+    """(x0, u, π) ↦ cost and violation (…) in `dtype`, whatever the kernel computes in."""
+
+    kernel: Kernel
+    weights: Tensor
+    p: Tensor
+    horizon: int
+    dtype: torch.dtype
+
+    def __call__(self, x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
+        H = self.horizon
+        cost, violation = flat(self.kernel, self.weights, x0, u, pi, self.p, horizon=H)
+        return cost.to(self.dtype), violation.to(self.dtype)
+
+    def exact(self, x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cost, violation and x (…, H+1, nx), computed in `dtype` and without gradients."""
+        kernel = self.kernel.at(self.dtype)
+        call = functools.partial(kernel.forward, states=True)
+        return flat(kernel, self.weights, x0, u, pi, self.p, horizon=self.horizon, call=call)
 
 
 class RefusedError(Exception):
@@ -146,15 +160,14 @@ def refusal(
         return "backend is 'torch'"
     if (missing := unavailable()) is not None:
         return missing
-    if model.backend == "auto":
-        lead = torch.broadcast_shapes(x0.shape[:-1], u.shape[:-2])
-        if math.prod(lead) * u.shape[-2] < worth:
-            return f"fewer than {worth} steps, which are not worth compiling for"
+    steps = math.prod(_lead({"x0": x0.shape[:-1], "u": u.shape[:-2]})) * u.shape[-2]
+    if model.backend == "auto" and steps < worth:
+        return f"fewer than {worth} steps, which are not worth compiling for"
     if model.residual is not None and widest(model, *tensors) != model.theta.dtype:
         return f"the network is {model.theta.dtype} and an input is wider"
     from hybridmodel.kernel.selection import plain
 
-    return plain(*tensors, *model.parameters())
+    return plain(*tensors)
 
 
 def unavailable() -> str | None:
@@ -173,6 +186,18 @@ def served(model: HybridModel) -> Served:
     if model not in _served:
         _served[model] = Served(model)
     return _served[model]
+
+
+def _lead(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """What leading dims broadcast to; ValueError with their names where they do not."""
+    distinct = {tuple(shape) for shape in shapes.values()} - {()}
+    if len(distinct) < 2:
+        return next(iter(distinct), ())
+    try:
+        return torch.broadcast_shapes(*distinct)
+    except RuntimeError:
+        told = {name: tuple(shape) for name, shape in shapes.items()}
+        raise ValueError(f"leading dims must broadcast, got {told}") from None
 
 
 def _one(
@@ -194,7 +219,9 @@ def kernel_of(
 
 def widest(model: HybridModel, *tensors: Tensor) -> torch.dtype:
     """The widest dtype of these tensors and of the network, as torch would take it."""
-    dtypes = [t.dtype for t in tensors] + [model.theta.dtype] * (model.residual is not None)
+    dtypes = {t.dtype for t in tensors}
+    if model.residual is not None:
+        dtypes.add(model.theta.dtype)
     return functools.reduce(torch.promote_types, dtypes)
 
 
@@ -207,12 +234,16 @@ def flat(
     p: Tensor,
     *,
     horizon: int | None = None,
+    call: Callable[..., Any] | None = None,
 ) -> Any:
-    """A kernel on tensors with any leading dims; `horizon` is that of an objective.
+    """A kernel on tensors with any leading dims.
+
+    horizon   that of an objective
+    call      what of the kernel to call, itself unless given
 
     Raises ValueError naming the tensor whose shape does not fit.
     """
-    size = {name: symbol.shape[0] for name, symbol in kernel.program.inputs.items()}
+    size = kernel.program.sizes
     H = u.shape[-2] if horizon is None else horizon
     rows = H if horizon is None else H + 1
     signals = "d" if horizon is None else "pi"
@@ -228,23 +259,22 @@ def flat(
         )
     trailing["d"] = d[..., :rows, :], (rows, size["d"])
     shapes = {name: t.shape[: t.dim() - len(own)] for name, (t, own) in trailing.items()}
-    try:
-        lead = torch.broadcast_shapes(*shapes.values())
-    except RuntimeError:
-        told = {name: tuple(t.shape) for name, (t, _) in trailing.items()}
-        raise ValueError(f"leading dims must broadcast, got {told}") from None
-    flattened = {}
-    for name, (t, own) in trailing.items():
+    lead = _lead(shapes)
+    count = math.prod(lead)
+
+    def flattened(name: str) -> Tensor:
+        t, own = trailing[name]
         if name != "u" and math.prod(shapes[name]) == 1:
-            flattened[name] = t.reshape(1, *own).to(kernel.dtype)
-        else:
-            whole = t.expand(*lead, *own).reshape(math.prod(lead), *own)
-            flattened[name] = whole.to(kernel.dtype)
-    rows_of = flattened["x0"], flattened["u"], flattened["p"], flattened["d"]
-    result = kernel(*rows_of, weights)
-    if isinstance(result, tuple):
-        return tuple(r.reshape(lead) for r in result)
-    return result.reshape(*lead, *result.shape[1:])
+            return t.reshape(1, *own).to(kernel.dtype)
+        if shapes[name] != lead:
+            t = t.expand(*lead, *own)
+        return t.reshape(count, *own).to(kernel.dtype)
+
+    rows_of = flattened("x0"), flattened("u"), flattened("p"), flattened("d")
+    result = (call or kernel)(*rows_of, weights)
+    if isinstance(result, Tensor):
+        return result.reshape((*lead, *result.shape[1:]))
+    return tuple(r.reshape((*lead, *r.shape[1:])) for r in result)
 
 
 def _by_member(model: HybridModel, x0: Tensor, u: Tensor, d: Tensor, p: Tensor) -> list[Any]:

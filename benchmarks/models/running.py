@@ -147,9 +147,9 @@ def applied(model: Borrowed, task: hm.OptimalControlProblem, policy: Policy) -> 
     cost = 0.0
     for k in range(task.horizon):
         u = policy(k * model.dt, x)
-        cost += float(task.stage(x, u, k, size))
+        cost += float(task.stage(x, u, k, size, task.weights()))
         x = plant.step(u)[0]
-    return cost + float(task.terminal(x, size))
+    return cost + float(task.terminal(x, size, task.weights()))
 
 
 def run(model: Borrowed, *, quick: bool = False) -> Outcome:

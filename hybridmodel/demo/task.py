@@ -223,7 +223,7 @@ def paid(
     """
     assert trajectory.x is not None
     stages = [
-        float(problem.stage(x, u, k, pi[k]))
+        float(problem.stage(x, u, k, pi[k], problem.weights()))
         for k, (x, u) in enumerate(zip(trajectory.x, trajectory.u, strict=False))
     ]
     return problem.model.dt * (sum(stages) + (steps - trajectory.steps) * stages[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import weakref
+from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,7 +64,7 @@ class Derivatives:
         if isinstance(found, str):
             raise NotLoweredError(found)
         kernel, weights = found
-        sizes = tuple(symbol.shape[0] for symbol in kernel.program.inputs.values())
+        sizes = tuple(kernel.program.sizes.values())
         if sizes != self._sizes:
             raise ValueError(
                 f"the model has changed its sizes of x, u, p, d to {sizes}: build anew"
@@ -120,17 +121,16 @@ class Derivatives:
         memory = dict(zip(("v", "q"), given, strict=False)) | results
         if multipliers is not None:
             memory["multipliers"] = multipliers
-        fields = np.zeros(len(FIELDS), np.int64)
         words = {"nodes": N, "directions": directions, "groups": -(-N // self.shape.lanes)}
-        words |= {name: array.ctypes.data for name, array in memory.items()}
+        words |= {name: values.ctypes.data for name, values in memory.items()}
         words["weights"] = self._weights.data_ptr()
-        for name, word in words.items():
-            fields[FIELDS.index(name)] = word
+        fields = array("q", [words.get(name, 0) for name in FIELDS])
         size = rows * self.shape.lanes * self.shape.bytes
         assert self._program is not None
         sites = (self._program.callees[c.callee].n_weights for c in self._program.calls)
         threads = 1 + N * (directions + order) * sum(sites) // _OWN_THREAD
-        compiled.run("nodes", fields, size, min(threads, torch.get_num_threads()))
+        threads = min(threads, torch.get_num_threads(), words["groups"])
+        compiled.run("nodes", fields, size, threads)
         self._held |= results
         self._directions |= dict.fromkeys(results.keys() & self._directions, directions)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import functools
 import itertools
 import weakref
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from llvmlite import ir
 from torch import Tensor
@@ -50,12 +50,21 @@ class Kernel:
         self.program, self.objective, self.dtype = program, objective, dtype
         self.reference, self.owners = reference, owners
         self.shape = engine.shape(DTYPES[dtype])
+        self._twins: dict[torch.dtype, Kernel] = {dtype: self}
         self.number = next(_numbers)
         _known[self.number] = self
 
+    def at(self, dtype: torch.dtype) -> Kernel:
+        """The same in this precision."""
+        if dtype not in self._twins:
+            twin = Kernel(self.program, self.objective, dtype, self.reference, self.owners)
+            twin._twins = self._twins
+            self._twins[dtype] = twin
+        return self._twins[dtype]
+
     def __call__(self, x0: Tensor, u: Tensor, p: Tensor, d: Tensor, weights: Tensor) -> Any:
         """x (B, H+1, nx), or cost and violation (B,)."""
-        given = (x0, u, p, d, weights)
+        given = (x0, u, p, d, weights.to(self.dtype))
         if not (torch.is_grad_enabled() and any(v.requires_grad for v in given)):
             found = self.forward(*given)
         elif self.objective is None:
@@ -65,14 +74,15 @@ class Kernel:
             found = torch.ops.hybridmodel.objective(self.number, *given)
         return found[0] if self.objective is None else tuple(found)
 
-    def forward(self, *given: Tensor) -> list[Tensor]:
-        """[x] or [cost, violation], without gradients."""
+    def forward(self, *given: Tensor, states: bool = False) -> list[Tensor]:
+        """[x], or [cost, violation] and x where states are wanted, without gradients."""
         given = tuple(v.detach().contiguous() for v in given)
         B, H = given[1].shape[:2]
-        if self.objective is None:
-            found = {"x": given[1].new_empty(B, H + 1, self.program.outputs["x"].shape[0])}
-        else:
+        found = {}
+        if self.objective is not None:
             found = {name: given[1].new_empty(B) for name in ("cost", "violation")}
+        if states or self.objective is None:
+            found["x"] = given[1].new_empty(B, H + 1, self.program.sizes["x"])
         self._run("forward", self._forward, given, found)
         return list(found.values())
 
@@ -134,6 +144,13 @@ class Kernel:
     def _reversed(self) -> dict[frozenset[str], engine.Compiled]:
         return {}
 
+    @functools.cached_property
+    def _rows(self) -> tuple[int, int]:
+        """Rows of scratch memory of a forward run and of a reverse one, without its states."""
+        end = None if self.objective is None else self.objective.terminal
+        layouts = [layout(self.program, end, reverse=reverse) for reverse in (False, True)]
+        return layouts[0].rows, layouts[1].rows
+
     def _groups(self, candidates: int) -> tuple[int, int]:
         """Tiles of a group, and groups."""
         tiles = max(1, -(-candidates // self.shape.lanes))
@@ -168,13 +185,11 @@ class Kernel:
         }
         tensors = dict(zip(INPUTS, given, strict=True)) | memory
         words |= {key: value.data_ptr() for key, value in tensors.items()}
-        fields = np.zeros(len(FIELDS), np.int64)
-        for key, value in words.items():
-            fields[FIELDS.index(key)] = value
-        rows = layout(self.program, reverse=reverse).rows
+        fields = array("q", [words.get(name, 0) for name in FIELDS])
+        rows = self._rows[reverse]
         rows += H * (x0.shape[1] + 1) if reverse else 0
         work = self.program.work * self.shape.span * each * groups * H
-        threads = min(torch.get_num_threads(), 1 + work // _WORTH_A_THREAD)
+        threads = min(torch.get_num_threads(), 1 + work // _WORTH_A_THREAD, groups)
         compiled.run(name, fields, rows * self.shape.lanes * self.shape.bytes, threads)
 
 

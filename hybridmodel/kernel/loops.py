@@ -34,13 +34,14 @@ def forward_kernel(
     program: Program,
     objective: Objective | None,
 ) -> None:
-    """Rollouts: writes x (B, H+1, nx), or with an objective cost (B,) and violation (B,)."""
-    t = Tiles(module, shape, name, program, layout(program, reverse=False))
+    """Rollouts: writes x (B, H+1, nx) where it has an address, with an objective cost (B,) and
+    violation (B,)."""
+    t = Tiles(module, shape, name, program, layout(program, _end(objective), reverse=False))
     with t.tiles():
         t.gather_start()
-        if objective is None:
+        with t.where_given("x"):
             t.scatter("x", "x", t.times("horizon", 1), 0)
-        _forward(t, objective, states=None, write=objective is None)
+        _forward(t, objective, states=None, write=True)
         if objective is not None:
             for total in ("cost", "violation"):
                 t.scatter_total(total, total)
@@ -59,7 +60,7 @@ def reverse_kernel(
 
     wanted   of "x0", "u", "p", "d", "weights"
     """
-    t = Tiles(module, shape, name, program, layout(program, reverse=True))
+    t = Tiles(module, shape, name, program, layout(program, _end(objective), reverse=True))
     with t.tiles():
         t.gather_start()
         if objective is not None:
@@ -70,6 +71,10 @@ def reverse_kernel(
     t.finish()
 
 
+def _end(objective: Objective | None) -> Program | None:
+    return None if objective is None else objective.terminal
+
+
 def _forward(t: Tiles, objective: Objective | None, *, states: Value | None, write: bool) -> None:
     """All steps from x; `states` is memory that keeps the state before each, and γᵏ."""
     nx, reverse = t.sizes["x"], states is not None
@@ -77,7 +82,7 @@ def _forward(t: Tiles, objective: Objective | None, *, states: Value | None, wri
         t.zero("cost")
         t.zero("violation")
         t.zero("gamma", value=1.0)
-    records = t.records("record", reverse=reverse)
+    records = t.records(t.program, "record", reverse=reverse)
     with t.lanes.loop(t.values["horizon"]) as (k, _, _):
         t.gather_step(k)
         if states is not None:
@@ -91,11 +96,13 @@ def _forward(t: Tiles, objective: Objective | None, *, states: Value | None, wri
         if write:
             after = t.builder.add(k, t.lanes.index(1))
             offset = t.lanes.times(after, nx)
-            t.scatter("x", "x", t.values["horizon"], offset)
+            with t.where_given("x"):
+                t.scatter("x", "x", t.values["horizon"], offset)
     if objective is not None:
         _gather_last(t)
         program = objective.terminal
-        found = program.forward(t.lanes, t.code, t.inputs(program), [])
+        records = t.records(program, "record", reverse=reverse)
+        found = program.forward(t.lanes, t.code, t.inputs(program), records)
         _accumulate(t, found, 1.0)
 
 
@@ -131,9 +138,11 @@ def _reverse(t: Tiles, objective: Objective | None, wanted: frozenset[str]) -> N
         _seed(t)
         program = objective.terminal
         bars = {"cost": t.row("cost_seed"), "violation": t.row("violation_bar")}
-        found = program.reverse(
-            lanes, t.code, t.inputs(program), bars, [], [], [n for n in names if n != "u"]
-        )
+        records, made = (t.records(program, kind, reverse=True) for kind in ("record", "bars"))
+        others = [n for n in names if n != "u"]
+        found = program.reverse(lanes, t.code, t.inputs(program), bars, records, made, others)
+        if "weights" in wanted:
+            _add_gradients(t, program)
         _add_bars(t, found)
         if "d" in names:
             _write_step(t, "d", found["d"], horizon, signals)
@@ -157,14 +166,12 @@ def _reverse(t: Tiles, objective: Objective | None, wanted: frozenset[str]) -> N
             t.code,
             t.inputs(t.program),
             bars,
-            t.records("record", reverse=True),
-            t.records("bars", reverse=True),
+            t.records(t.program, "record", reverse=True),
+            t.records(t.program, "bars", reverse=True),
             names,
         )
         if "weights" in wanted:
-            for i in range(len(t.program.callees)):
-                places = (t.row(f"{kind} {i}") for kind in ("record", "bars", "turned"))
-                t.code.gradient(lanes, i, *places)
+            _add_gradients(t, t.program)
         t.zero("x_bar", nx)
         _add_bars(t, found)
         for name, steps in {"u": horizon, "d": signals}.items():
@@ -184,6 +191,12 @@ def _seed(t: Tiles) -> None:
     (gamma,), (bar,) = t.rows_of("gamma", 1), t.rows_of("cost_bar", 1)
     seed = [t.lanes.mul(g, b) for g, b in zip(gamma, bar, strict=True)]
     t.put("cost_seed", [seed])
+
+
+def _add_gradients(t: Tiles, program: Program) -> None:
+    for i in range(len(program.callees)):
+        places = (t.row(f"{kind} {i}") for kind in ("record", "bars", "turned"))
+        t.code.gradient(t.lanes, i, len(program.sites(i)), *places)
 
 
 def _add_bars(t: Tiles, found: Mapping[str, list[Parts]]) -> None:

@@ -58,6 +58,7 @@ class Network(Callee):
     leaves   nodes that depend on no argument and that the code reads, `starts` where each begins
              in the weights
     wanted   leaves of which the gradient is asked for
+    sizes    of each result
     widest   the smaller side of its largest matrix: where that is large, products are the work
     """
 
@@ -66,8 +67,10 @@ class Network(Callee):
         self.operations, self.leaves = reader.operations, tuple(reader.leaves)
         self.starts = tuple(reader.starts[node] for node in self.leaves)
         self.n_weights, self.rows = reader.numbers, reader.rows
+        self.graph = graph
+        self.sizes = tuple(node.size for node in graph.outputs)
         self.n_in = sum(node.size for node in graph.inputs)
-        self.result, self.n_out = reader.result, sum(node.size for node in graph.outputs)
+        self.result, self.n_out = reader.result, sum(self.sizes)
         products = (min(o.sizes[2:]) for o in self.operations if isinstance(o, Dense | Product))
         self.widest = max(products, default=0)
         self.wanted = frozenset(s for i, s in enumerate(self.starts) if i in wanted)

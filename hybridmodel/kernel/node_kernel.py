@@ -65,7 +65,7 @@ class _Nodes:
         self, module: ir.Module, shape: Shape, name: str, program: Program, order: Order
     ) -> None:
         self.program, self.shape, self.module = program, shape, module
-        self.sizes = {key: s.shape[0] for key, s in program.inputs.items()}
+        self.sizes = program.sizes
         self.n, self.nx = sum(self.sizes.values()), self.sizes["x"]
         self.n_varied = self.nx + self.sizes["u"]
         self.tangents = Tangents(program, second=order == 2) if order else None

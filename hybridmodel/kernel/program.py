@@ -50,6 +50,11 @@ class Program:
     calls: tuple[Call, ...] = ()
     callees: tuple[Callee, ...] = field(default=(), compare=False)
 
+    @functools.cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """Rows of each input."""
+        return {name: symbol.shape[0] for name, symbol in self.inputs.items()}
+
     @property
     def starts(self) -> list[int]:
         """Where the weights of each callee begin."""
@@ -198,14 +203,14 @@ class Code:
         lanes.builder.call(function, given)
 
     def gradient(
-        self, lanes: Lanes, callee: int, records: Value, bars: Value, turned: Value
+        self, lanes: Lanes, callee: int, sites: int, records: Value, bars: Value, turned: Value
     ) -> None:
-        """Adds to the gradient what all calls of a callee give, whose records are in a row."""
-        made, sites = self.program.callees[callee], len(self.program.sites(callee))
-        if not made.n_gradient:
+        """Adds to the gradient what calls of a callee give, whose records are in a row."""
+        made = self.program.callees[callee]
+        if not (made.n_gradient and sites):
             return
         function = self._function(
-            f"gradient_{callee}",
+            f"gradient_{callee}_{sites}",
             5,
             lambda own, args: made.gradient(own, Gradient(args[0], args[1], sites, *args[2:])),
         )

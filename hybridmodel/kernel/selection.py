@@ -7,7 +7,7 @@ since it compiles for a fraction of a second when first used. It never depends o
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -21,11 +21,12 @@ from hybridmodel.kernel.loops import Objective
 from hybridmodel.kernel.members import restricted
 from hybridmodel.kernel.network import Network
 from hybridmodel.kernel.scalars import NotLoweredError
-from hybridmodel.kernel.tracing import step_program, terminal_program
+from hybridmodel.kernel.tracing import Terms, step_program
 from hybridmodel.kernel.uniform import evaluate
 from residuals import Members, Probabilistic
 
-_PLAIN = (bool, int, float, str)  # attributes that code is made from
+_PLAIN = frozenset({bool, int, float, str, type(None)})  # attributes that code is made from
+_TENSORS = frozenset({"_parameters", "_buffers"})
 WIDEST = 512  # sides of a matrix up to which its product is the kernel's own
 
 Member = int | Literal["mean"]
@@ -43,9 +44,9 @@ class Served:
         """The kernel and the leaves of its network, or the reason why there is none."""
         model = self.model()
         assert model is not None
-        key = (dtype, member, structure(model), self._of_problem())
+        key = (member, structure(model), self._of_problem())
         if key not in self._kernels:
-            self._kernels = {k: v for k, v in self._kernels.items() if k[2:] == key[2:]}
+            self._kernels = {k: v for k, v in self._kernels.items() if k[1:] == key[1:]}
             try:
                 self._kernels[key] = self._made(model, dtype, member)
             except (NotLoweredError, RefusalError) as reason:
@@ -54,37 +55,53 @@ class Served:
         if isinstance(found, str):
             return found
         kernel, leaves = found
-        numbers = [v.to(dtype) for v in evaluate(leaves)]
-        return kernel, torch.cat(numbers) if numbers else torch.zeros(0, dtype=dtype)
+        weights = torch.cat(evaluate(leaves)) if leaves else torch.zeros(0, dtype=dtype)
+        return kernel.at(dtype), weights
 
-    def _of_problem(self) -> float | None:
+    def _of_problem(self) -> tuple[Any, ...] | None:
         problem = self.problem() if self.problem else None
-        return None if problem is None else problem.discount
+        return problem and (problem.discount, *map(structure, problem.networks))
 
     def _made(self, model: Any, dtype: torch.dtype, member: Member) -> tuple[Kernel, list[Any]]:
-        graph = _graph(model, member)
-        if graph is not None:
-            first = Network(graph)
-            if first.widest > WIDEST:
-                raise NotLoweredError(
-                    f"a layer of the network has {first.widest} inputs and outputs, and beyond "
-                    f"{WIDEST} torch's matrix products are faster"
-                )
-            wanted = frozenset(i for i, leaf in enumerate(first.leaves) if _trained(leaf))
-        else:
-            wanted = frozenset()
         problem = self.problem() if self.problem else None
-        stage = problem.stage_terms if problem else None
-        program, network = step_program(model, graph, wanted, stage=stage)
-        objective = None
+        learned = problem.networks if problem else ()
+        tensors = (t for module in (model, *learned) for t in module.parameters())
+        if (reason := refused(*tensors)) is not None:
+            raise NotLoweredError(f"the model's {reason}")
+        graph = _graph(model, member)
+        network = None if graph is None else _code(graph)
+        terms = None
         if problem:
-            end = terminal_program(program, problem.terminal_terms)
-            objective = Objective(end, problem.discount)
-        reference = _reference(self.model, graph, network, self.problem)
-        called = network is not None and network in program.callees  # not where r is an output
-        leaves = list(network.leaves) if network is not None and called else []
+            terms = Terms(problem.stage_terms, problem.terminal_terms, _codes_of(problem))
+        program, end = step_program(model, network, terms)
+        objective = Objective(end, problem.discount) if problem and end else None
+        # the residual is not among them where it corrects outputs
+        networks = [callee for callee in program.callees if isinstance(callee, Network)]
+        own = (network, *(terms.networks if terms else ()))
+        reference = _reference(self.model, own, networks, self.problem)
         owners = [of for of in (self.model, self.problem) if of is not None]
+        leaves = [leaf for network in networks for leaf in network.leaves]
         return Kernel(program, objective, dtype, reference, owners), leaves
+
+
+def _codes_of(problem: Any) -> tuple[Network, ...]:
+    """Code of the networks that a problem's stage and then its terminal terms call."""
+    return tuple(
+        _code(lower(module, argument.size1_out(0)))
+        for pieces in (problem.stage_terms, problem.terminal_terms)
+        for argument, module in zip(pieces.arguments, pieces.modules, strict=True)
+    )
+
+
+def _code(graph: Graph) -> Network:
+    """Code of a network, with the gradient in what is trained of it."""
+    first = Network(graph)
+    if first.widest > WIDEST:
+        raise NotLoweredError(
+            f"a layer of the network has {first.widest} inputs and outputs, and beyond "
+            f"{WIDEST} torch's matrix products are faster"
+        )
+    return Network(graph, frozenset(i for i, leaf in enumerate(first.leaves) if _trained(leaf)))
 
 
 def _trained(node: Node) -> bool:
@@ -108,28 +125,36 @@ def _graph(model: Any, member: Member) -> Graph | None:
 
 def _reference(
     model: weakref.ref[Any],
-    graph: Graph | None,
-    network: Network | None,
+    own: Sequence[Network | None],
+    networks: Sequence[Network],
     problem: weakref.ref[Any] | None,
 ) -> Callable[..., Any]:
-    """The same as the kernel, in torch and in its leaves."""
+    """The same as the kernel, in torch and in its leaves.
 
-    def apply(*z: Tensor, weights: Tensor) -> Any:
-        assert graph is not None
-        assert network is not None
-        sizes = [node.size for node in network.leaves]
-        leaves = dict(zip(network.leaves, weights.split(sizes, -1), strict=True))
-        found = evaluate(graph.outputs, leaves | dict(zip(graph.inputs, z, strict=True)))
-        return found[0] if len(found) == 1 else tuple(found)
+    own       the residual and what the terms call
+    networks  those whose leaves the weights are
+    """
+
+    def applied(network: Network, leaves: Mapping[Node, Tensor]) -> Callable[..., Any]:
+        graph = network.graph
+
+        def apply(*z: Tensor) -> Any:
+            given = dict(zip(graph.inputs, z, strict=True))
+            found = evaluate(graph.outputs, {**leaves, **given})
+            return found[0] if len(found) == 1 else tuple(found)
+
+        return apply
 
     def reference(x0: Tensor, u: Tensor, p: Tensor, d: Tensor, weights: Tensor) -> Any:
-        own = model()
-        assert own is not None  # a gradient's graph keeps it
-        call = None if graph is None else lambda *z: apply(*z, weights=weights)
-        nd = own.system.nd
+        rolled = model()
+        assert rolled is not None  # a gradient's graph keeps it
+        parts = iter(weights.split([node.size for of in networks for node in of.leaves], -1))
+        leaves = {id(of): {node: next(parts) for node in of.leaves} for of in networks}
+        residual, *learned = (of and applied(of, leaves.get(id(of), {})) for of in own)
+        nd = rolled.system.nd
         ahead = d[:, : u.shape[1], :nd] if nd else None
-        x = own.rollout_with(call, x0, u, ahead, p=p)
-        return x if problem is None else problem().judged(x, u, d)  # type: ignore[union-attr]
+        x = rolled.rollout_with(residual, x0, u, ahead, p=p)
+        return x if problem is None else problem().judged(x, u, d, learned=learned)  # type: ignore
 
     return reference
 
@@ -146,25 +171,27 @@ def structure(model: nn.Module) -> tuple[Any, ...]:
 def _made_of(module: nn.Module) -> tuple[Any, ...]:
     own: list[Any] = [type(module)]
     for name, value in module.__dict__.items():
-        if isinstance(value, _PLAIN):
+        kind = type(value)
+        if kind in _PLAIN:
             if name != "backend":  # which path is taken, not what it computes
                 own.append((name, value))
-        elif name in ("_parameters", "_buffers"):
+        elif name in _TENSORS:
             own += [_tensor(t) for t in value.values() if t is not None]
+        elif isinstance(value, dict):  # such as hooks
+            if value:
+                own.append((name, *map(id, value.values())))
         elif isinstance(value, Tensor):  # registered nowhere: a constant of the code
             own.append((name, id(value), value._version))
         elif isinstance(value, tuple | list):
             own.append((name, repr(value)))
-        elif isinstance(value, dict):  # such as hooks
-            own.append((name, tuple(map(id, value.values()))))
         else:
             own.append((name, id(value)))
     return tuple(own)
 
 
 def _tensor(t: Tensor) -> tuple[Any, ...]:
-    numbers = () if t.is_floating_point() else (t._version,)
-    return (id(t), t.dtype, t.requires_grad, *numbers)
+    numbers = None if t.is_floating_point() else t._version
+    return id(t), t.dtype, t.device.type, t.requires_grad, numbers
 
 
 def plain(*tensors: Tensor) -> str | None:
@@ -175,6 +202,11 @@ def plain(*tensors: Tensor) -> str | None:
         return "torch.func transforms see torch operations alone"
     if forward_ad._current_level >= 0:
         return "forward-mode derivatives see torch operations alone"
+    return refused(*tensors)
+
+
+def refused(*tensors: Tensor) -> str | None:
+    """Why a kernel cannot read these tensors."""
     for t in tensors:
         if type(t) not in (Tensor, nn.Parameter):
             return f"a tensor is a {type(t).__name__}"

@@ -63,7 +63,7 @@ class Tangents:
             cut.append(ahead[at : at + y.shape[0]])
             at += y.shape[0]
         self.given, self.found = [*primal, *dots], cut
-        self.size = sum(s.shape[0] for s in program.inputs.values())
+        self.size = sum(program.sizes.values())
         self.curved: list[int] = []
         if second:
             own = Second.of(program, ca.vertcat(*dots))

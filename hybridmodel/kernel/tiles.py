@@ -7,8 +7,9 @@ A tile is `lanes` candidates. Rows of scratch memory hold one number of each of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from llvmlite import ir
 
@@ -49,16 +50,16 @@ class Layout:
         return cls(starts, at)
 
 
-def layout(program: Program, *, reverse: bool) -> Layout:
-    """Rows for a step: what it reads, its totals, and the records of its calls."""
-    sizes = {name: symbol.shape[0] for name, symbol in program.inputs.items()}
-    sizes = {"x": 0, "u": 0, "p": 0, "d": 0, "k": 1} | sizes
+def layout(program: Program, terminal: Program | None, *, reverse: bool) -> Layout:
+    """Rows for a step: what it reads, its totals, and the records of its calls or of the end's."""
+    sizes = {"x": 0, "u": 0, "p": 0, "d": 0, "k": 1, **program.sizes}
     given = {**sizes, "cost": 1, "violation": 1, "gamma": 1}
     if reverse:
         given |= {f"{name}_bar": size for name, size in sizes.items()}
         given |= {"cost_bar": 1, "violation_bar": 1, "cost_seed": 1}
     for i, callee in enumerate(program.callees):
-        count = len(program.sites(i)) if reverse else 1
+        sites = [len(p.sites(i)) for p in (program, terminal) if p is not None]
+        count = max(sites) if reverse else 1
         given[f"record {i}"] = callee.rows * count
         if reverse:
             given[f"bars {i}"] = callee.rows * count
@@ -79,7 +80,7 @@ class Tiles:
         self.lanes = Lanes(module, ir.IRBuilder(self.function.append_basic_block("entry")), shape)
         self.builder = self.lanes.builder
         self.module = module
-        self.sizes = {n: s.shape[0] for n, s in program.inputs.items()}
+        self.sizes = program.sizes
         self.values = {
             field: self.builder.load(self._field(field), typ=INDEX)
             for field in FIELDS
@@ -145,6 +146,11 @@ class Tiles:
 
     def finish(self) -> None:
         self.builder.ret_void()
+
+    def where_given(self, field: str) -> AbstractContextManager[Any]:
+        """Code that runs where a field's address is not 0."""
+        given = self.builder.icmp_signed("!=", self.values[field], self.lanes.index(0))
+        return self.builder.if_then(given)
 
     def gather(self, name: str, field: str, count: int, offset: Value | int) -> None:
         """Rows of a tile from memory: number i of candidate c is at c · stride + offset + i."""
@@ -226,13 +232,13 @@ class Tiles:
     def inputs(self, program: Program) -> dict[str, Value]:
         return {name: self.row(name) for name in program.inputs}
 
-    def records(self, kind: str, *, reverse: bool) -> list[Value]:
+    def records(self, program: Program, kind: str, *, reverse: bool) -> list[Value]:
         """Memory of each call; in a forward sweep those of one callee share it."""
         places = []
-        for i, call in enumerate(self.program.calls):
+        for i, call in enumerate(program.calls):
             start = self.layout.starts[f"{kind} {call.callee}"]
-            site = self.program.sites(call.callee).index(i) if reverse else 0
-            places.append(self.row_at(start + site * self.program.callees[call.callee].rows))
+            site = program.sites(call.callee).index(i) if reverse else 0
+            places.append(self.row_at(start + site * program.callees[call.callee].rows))
         return places
 
     def zero(self, name: str, count: int = 1, value: float = 0.0) -> None:

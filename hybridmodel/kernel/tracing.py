@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import casadi as ca
 
-from hybridmodel.bridges.graph import Graph
 from hybridmodel.equations import step
 from hybridmodel.kernel.callees import Callee, Scalar
 from hybridmodel.kernel.network import Network
 from hybridmodel.kernel.program import Call, Program
 from hybridmodel.kernel.scalars import NotLoweredError
+from hybridmodel.learned import Pieces
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridModel
@@ -32,40 +33,48 @@ class _Trace:
         self.calls.append(Call(callee, ca.densify(arguments), results))
         return results
 
+    def callee(self, made: Callee) -> int:
+        self.callees.append(made)
+        return len(self.callees) - 1
+
     def piece(self, function: ca.Function, uses: int) -> Callable[..., Any]:
         """A piece of the equations: written out, or called where that would be long."""
         _lowered(function)
         if function.n_instructions() * uses <= _WRITTEN_OUT:
             return function
-        self.callees.append(Scalar(function))
-        index = len(self.callees) - 1
+        index = self.callee(Scalar(function))
         return lambda *arguments: self.call(index, ca.vertcat(*arguments))
 
 
-def step_program(
-    model: HybridModel,
-    graph: Graph | None,
-    wanted: frozenset[int] = frozenset(),
-    *,
-    stage: ca.Function | None = None,
-) -> tuple[Program, Network | None]:
-    """x⁺ and, where a stage is given, its outputs (x, u, k, d, x⁺) ↦ (cost, violation).
+@dataclass(frozen=True)
+class Terms:
+    """What an objective sums: stage (x, u, k, d, x⁺) and terminal (x, d) ↦ (cost, violation).
 
-    wanted   leaves of the network whose gradient is asked for
+    networks   code of those that stage and then terminal call
+    """
+
+    stage: Pieces
+    terminal: Pieces
+    networks: tuple[Network, ...]
+
+
+def step_program(
+    model: HybridModel, network: Network | None, terms: Terms | None = None
+) -> tuple[Program, Program | None]:
+    """x⁺, with terms cost and violation too, and the program of their end.
+
+    network   code of the residual
     Raises NotLoweredError with the reason.
     """
     system, trace = model.system, _Trace()
-    nd = system.nd if stage is None else stage.size1_in("d")
+    nd = system.nd if terms is None else terms.stage.result.size1_in("d")
     x, u = ca.SX.sym("x", model.nx), ca.SX.sym("u", system.nu)
     p, d = ca.SX.sym("p", len(model.fit_parameters)), ca.SX.sym("d", nd)
-    network = None if graph is None else Network(graph, wanted)
     uses = model.substeps * max(1, model.integrator.order)
     equations = model.equations.map(lambda function: trace.piece(function, uses))
     apply: Callable[..., Any] | None = None
     if network is not None:
-        assert graph is not None
-        trace.callees.append(network)
-        index, sizes = len(trace.callees) - 1, [y.size for y in graph.outputs]
+        index, sizes = trace.callee(network), network.sizes
 
         def called(*z: ca.SX) -> Any:
             r = trace.call(index, ca.vertcat(*z))
@@ -78,25 +87,27 @@ def step_program(
         equations, apply, model.scheme, x, u, p, d[: system.nd], dt=model.dt, velocity=velocity
     )
     inputs, outputs = {"x": x, "u": u, "p": p, "d": d}, {"x": after}
-    if stage is not None:
-        _lowered(stage)
-        k = ca.SX.sym("k")
-        cost, violation = stage(x, u, k, d, after)
+    at_end: dict[str, ca.SX] = {}
+    if terms is not None:
+        places = [trace.callee(own) for own in terms.networks]
+        k, last = ca.SX.sym("k"), len(terms.stage.modules)
+        cost, violation = terms.stage.run(lambda i, z: trace.call(places[i], z), x, u, k, d, after)
         inputs["k"] = k
         outputs |= {"cost": cost, "violation": violation}
-    used = {call.callee for call in trace.calls}
-    order = {old: new for new, old in enumerate(sorted(used))}
-    calls = tuple(Call(order[c.callee], c.arguments, c.results) for c in trace.calls)
-    callees = tuple(trace.callees[old] for old in sorted(used))
-    return Program(inputs, outputs, calls, callees), network
-
-
-def terminal_program(step: Program, terms: ca.Function) -> Program:
-    """V and violation at the end of a step's rollout: terms (x, d) ↦ (cost, violation)."""
-    _lowered(terms)
-    inputs = {name: step.inputs[name] for name in ("x", "p", "d")}
-    cost, violation = terms(inputs["x"], inputs["d"])
-    return Program(inputs, {"cost": cost, "violation": violation})
+        split = len(trace.calls)
+        cost, violation = terms.terminal.run(lambda i, z: trace.call(places[last + i], z), x, d)
+        at_end = {"cost": cost, "violation": violation}
+    else:
+        split = len(trace.calls)
+    used = sorted({call.callee for call in trace.calls})
+    calls = [Call(used.index(c.callee), c.arguments, c.results) for c in trace.calls]
+    callees = tuple(trace.callees[old] for old in used)
+    program = Program(inputs, outputs, tuple(calls[:split]), callees)
+    if not at_end:
+        return program, None
+    return program, Program(
+        {n: inputs[n] for n in ("x", "p", "d")}, at_end, tuple(calls[split:]), callees
+    )
 
 
 def _lowered(function: ca.Function) -> None:

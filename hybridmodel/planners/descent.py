@@ -9,6 +9,7 @@ import math
 
 import torch
 
+from hybridmodel.planners.judge import Judge
 from hybridmodel.planners.planner import Candidate, Planner, Status, Task
 from hybridmodel.problem import OptimalControlProblem
 
@@ -51,7 +52,6 @@ class GradientDescent(Planner):
         problem = self.problem
         low, high = (torch.as_tensor(b) for b in (problem.input_low, problem.input_high))
         half = torch.where(torch.isfinite(high - low), (high - low) / 2, 1.0)
-        x0, pi = torch.tensor(task.x0), torch.tensor(task.pi)
         generator = torch.Generator().manual_seed(task.seed)
         shape = (self.starts, problem.horizon, len(half))
         noise = torch.randn(shape, generator=generator, dtype=half.dtype)
@@ -61,11 +61,12 @@ class GradientDescent(Planner):
             guess = torch.tensor(task.guess.u)
         u = (guess + self.spread * half * noise).clamp(low, high)
         first, second = torch.zeros_like(u), torch.zeros_like(u)
-        best, best_cost, judge = u[0], float("inf"), problem.judge()
+        best, best_cost = u[0], float("inf")
+        judge = Judge(problem, task.x0, task.pi)
         status, iteration = Status.BUDGET, 0
         for iteration in range(1, self.iterations + 1):
             u = u.detach().requires_grad_()
-            cost, violation = judge(x0, u, pi)
+            cost, violation = judge(u)
             total = cost + self.penalty * violation
             (gradient,) = torch.autograd.grad(total.sum(), u)
             total = torch.nan_to_num(total.detach(), nan=torch.inf)
@@ -89,4 +90,9 @@ class GradientDescent(Planner):
                 break
         if not math.isfinite(best_cost):
             status = Status.FAILED
-        return Candidate(u=best.numpy(), status=status, iterations=iteration)
+        return Candidate(
+            u=best.numpy(),
+            status=status,
+            iterations=iteration,
+            evaluated=judge.evaluate(best.numpy()),
+        )

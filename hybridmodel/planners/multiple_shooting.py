@@ -83,13 +83,14 @@ class MultipleShooting(Planner):
         X, U = ca.MX.sym("X", model.nx, H + 1), ca.MX.sym("U", system.nu, H)
         pi = ca.MX.sym("pi", problem.n_parameters, H + 1)
         p, w = ca.MX.sym("p", step.size1_in(2)), ca.MX.sym("w", len(model.weights()))
+        v = ca.MX.sym("v", len(problem.weights()))
         weights = [ca.repmat(w, 1, H)] if model.residual is not None else []
         before, ahead, last = X[:, :-1], pi[:, :-1], X[:, -1]
         after = step.map(H)(before, U, ca.repmat(p, 1, H), ahead[: system.nd, :], *weights)
         k = ca.DM(np.arange(H)[None, :])
-        stage = problem.stage.map(H)(before, U, k, ahead)
+        stage = problem.stage.map(H)(before, U, k, ahead, ca.repmat(v, 1, H))
         gamma = ca.DM(problem.discount ** np.arange(H))
-        cost = stage @ gamma + problem.discount**H * problem.terminal(last, pi[:, -1])
+        cost = stage @ gamma + problem.discount**H * problem.terminal(last, pi[:, -1], v)
         # constraints by name; those of one step stand together, so multipliers can be shifted
         blocks = {
             "defect": X[:, 1:] - after,
@@ -104,7 +105,7 @@ class MultipleShooting(Planner):
         )
         nlp = {
             "x": ca.veccat(X, U),
-            "p": ca.veccat(pi, p, w),
+            "p": ca.veccat(pi, p, w, v),
             "f": cost,
             "g": ca.veccat(*blocks.values()),
         }
@@ -184,7 +185,12 @@ class MultipleShooting(Planner):
         arguments = {
             "x0": _flat(x, guess.u),
             "p": np.concatenate(
-                [task.pi.ravel(), model.physical().detach().cpu().numpy(), model.weights()]
+                [
+                    task.pi.ravel(),
+                    model.physical().detach().cpu().numpy(),
+                    model.weights(),
+                    problem.weights(),
+                ]
             ),
             "lbx": _flat(x_low, np.tile(problem.input_low, (H, 1))),
             "ubx": _flat(x_high, np.tile(problem.input_high, (H, 1))),

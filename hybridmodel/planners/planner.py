@@ -119,7 +119,7 @@ class Candidate:
     u: np.ndarray
     status: Status
     iterations: int
-    x: np.ndarray | None = None
+    evaluated: tuple[float, np.ndarray, float] | None = None  # by its judge, of u inside its bounds
     multipliers: Mapping[str, np.ndarray] = field(default_factory=dict)
     gains: np.ndarray | None = None
 
@@ -195,7 +195,8 @@ class Planner(ABC):
         status, cost = found.status, float("nan")
         x = np.full((problem.horizon + 1, task.x0.size), np.nan)
         if finite:
-            cost, x, violation = problem.evaluate(task.x0, u, task.pi)
+            evaluated = found.evaluated or problem.evaluate(task.x0, u, task.pi)
+            cost, x, violation = evaluated
             if not (np.isfinite(x).all() and np.isfinite(cost)):
                 status = Status.FAILED
             elif violation > FEASIBLE:

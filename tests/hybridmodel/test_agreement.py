@@ -38,6 +38,12 @@ def test_says_what_it_found() -> None:
         assert getattr(found, kind) == max(getattr(path, kind) for path in found.paths)
 
 
+def test_paths_are_chosen_by_name() -> None:
+    assert [p.path for p in check_agreement(model(), points=1, paths=["step, kernel"]).paths] == [
+        "step, kernel"
+    ]
+
+
 def remarks(model: HybridModel) -> dict[str, str]:
     return {path.path: path.remark for path in check_agreement(model, points=1).paths}
 
@@ -200,7 +206,11 @@ def test_a_single_precision_model_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"points": 0}, "points must be at least 1"), ({"spread": 0.0}, "spread must be a positive")],
+    [
+        ({"points": 0}, "points must be at least 1"),
+        ({"spread": 0.0}, "spread must be a positive"),
+        ({"paths": ["step, C"]}, "paths must be of .*step, kernel.*got 'step, C'"),
+    ],
 )
 def test_bad_arguments_are_refused(options, message: str) -> None:
     with pytest.raises(ValueError, match=message):

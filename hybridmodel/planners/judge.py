@@ -1,0 +1,56 @@
+"""What planners that compare many candidates ask of a problem."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hybridmodel.problem import OptimalControlProblem
+from hybridmodel.rollouts import FusedObjective, objective_kernel
+
+
+class Judge:
+    """Costs of candidates of a task, under the model as it is at the first call.
+
+    problem    whose objective it is
+    x0, pi     (nx,) and (H+1, nπ), the task's
+    precision  of the kernel's arithmetic; torch, where there is no kernel, takes the widest of
+               model and tensors
+    """
+
+    def __init__(
+        self,
+        problem: OptimalControlProblem,
+        x0: np.ndarray,
+        pi: np.ndarray,
+        precision: torch.dtype = torch.float64,
+    ) -> None:
+        self.problem, self.precision = problem, precision
+        self.x0, self.pi = torch.tensor(x0), torch.tensor(pi)
+        self._asked: tuple[int, ...] = ()
+
+    def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Cost and violation (B,) of u (B, H, nu); gradients are those in u alone."""
+        if not self._asked:
+            self._asked = tuple(u.shape)
+        if self._kernel is None:
+            return self.problem.cost_of(self.x0, u, self.pi)
+        return self._kernel(self.x0, u, self.pi)
+
+    def evaluate(self, u: np.ndarray) -> tuple[float, np.ndarray, float]:
+        """Cost, states (H+1, nx) and violation of one u (H, nu) in float64, by the path that the
+        candidates took."""
+        if self._kernel is None:
+            return self.problem.evaluate(self.x0.numpy(), u, self.pi.numpy())
+        cost, violation, x = self._kernel.exact(self.x0, torch.from_numpy(u), self.pi)
+        return float(cost), x.numpy(), float(violation)
+
+    @cached_property
+    def _kernel(self) -> FusedObjective | None:
+        u = self.x0.new_empty(self._asked)
+        return objective_kernel(
+            self.problem, self.x0, u, self.pi, precision=self.precision, fixed=True
+        )
