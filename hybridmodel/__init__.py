@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hybridmodel.bridges.network import pack_weights as pack_weights
     from hybridmodel.bridges.onnx_to_casadi import from_onnx as from_onnx
     from hybridmodel.bridges.torch_to_casadi import to_casadi as to_casadi
+    from hybridmodel.caution import Caution as Caution
     from hybridmodel.checkpoint import CheckpointError as CheckpointError
     from hybridmodel.checkpoint import load as load
     from hybridmodel.checkpoint import save as save
@@ -110,6 +111,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "hybridmodel.agreement": ("Agreement", "check_agreement"),
+    "hybridmodel.caution": ("Caution",),
     "hybridmodel.checkpoint": ("CheckpointError", "load", "save"),
     "hybridmodel.closed_loop": ("RecedingHorizon", "receding_horizon"),
     "hybridmodel.collection": ("Policy", "collect"),

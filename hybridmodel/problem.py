@@ -23,6 +23,7 @@ from torch import Tensor
 from hybridmodel.bridges.casadi_to_torch import to_torch
 from hybridmodel.bridges.network import pack_weights
 from hybridmodel.bridges.torch_to_casadi import to_casadi
+from hybridmodel.caution import Caution
 from hybridmodel.costs import Cost
 from hybridmodel.learned import Pieces, cut
 from hybridmodel.model import HybridModel
@@ -44,6 +45,7 @@ class OptimalControlProblem:
     state_bounds           (low, high) of x (continuous states); default: the system's
     inequality, equality   (x, u, π) ↦ SX column, held at every step k < H
     terminal_inequality, terminal_equality   (x, π) ↦ SX column, held at H
+    caution                what it costs to leave the data of the residual, added to ℓ
 
     Bounds hold for the commanded u. Raises ValueError naming the argument.
     """
@@ -61,6 +63,7 @@ class OptimalControlProblem:
         equality: StageConstraint | None = None,
         terminal_inequality: TerminalConstraint | None = None,
         terminal_equality: TerminalConstraint | None = None,
+        caution: Caution | None = None,
     ) -> None:
         if model.theta.dtype != torch.float64:
             raise ValueError(f"model must be float64 for planning, it is {model.theta.dtype}")
@@ -69,6 +72,7 @@ class OptimalControlProblem:
         if not 0 < discount <= 1:
             raise ValueError(f"discount must lie in (0, 1], got {discount}")
         self.model, self.cost, self.horizon, self.discount = model, cost, horizon, discount
+        self.caution = caution
         system = model.system
         if not system.nu:
             raise ValueError(f"model: {type(system).__name__} has no inputs, so nothing to plan")
@@ -284,6 +288,8 @@ class OptimalControlProblem:
     def _stage_cost(self, x: ca.SX, u: ca.SX, k: ca.SX, pi: ca.SX) -> ca.SX:
         system = self.model.system  # of x the continuous states, of π what the cost itself names
         value = self.cost.stage(x[: len(system.states)], u, k, pi[system.nd :, :])
+        if self.caution is not None:
+            value += self.caution.stage(self.model, x, u, pi[: system.nd, :])
         return _scalar("stage", value)
 
     def _terminal_cost(self, x: ca.SX, pi: ca.SX) -> ca.SX:

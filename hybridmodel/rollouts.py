@@ -29,6 +29,7 @@ Member = int | Literal["mean", "each"]
 Backend = Literal["auto", "torch", "kernel"]
 WORTH = 1000  # steps of candidates from which on a kernel is compiled for them
 REPEATED = 128  # the same for a planner, which comes again and again
+LONG = 10_000  # or where one search of it comes to as many
 _served: weakref.WeakKeyDictionary[Any, Served] = weakref.WeakKeyDictionary()
 
 
@@ -93,14 +94,17 @@ def objective_kernel(
     *,
     precision: torch.dtype | None = None,
     fixed: bool = False,
+    calls: int = 1,
 ) -> FusedObjective | None:
     """The kernel's objective with the model's present weights, `fixed` without gradients in them.
 
+    calls   how often a planner will come with as many candidates in one search
     None where torch shall do it, for tensors like these. Raises ValueError where the model
     insists on the kernel and there is none.
     """
     model = problem.model
-    reason = refusal(model, (x0, u, pi), x0, u, worth=REPEATED if fixed else WORTH)
+    worth = min(REPEATED, LONG // calls) if fixed else WORTH
+    reason = refusal(model, (x0, u, pi), x0, u, worth=worth)
     if reason is None:
         from hybridmodel.kernel.selection import Served
 

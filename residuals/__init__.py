@@ -19,12 +19,13 @@ from residuals.residual import (
 )
 from residuals.support import Support
 from residuals.supported import Supported, SupportedProbabilistic, SupportedRegressed
-from residuals.views import Distribution, Epistemic, Members
+from residuals.views import Distribution, Doubt, Epistemic, Members
 
 __all__ = [
     "GRU",
     "MLP",
     "Distribution",
+    "Doubt",
     "Ensemble",
     "Epistemic",
     "Fourier",

@@ -80,6 +80,7 @@ _TABLE: dict[type[nn.Module], Rule] = {
     residuals.Members: uncertainty.members,
     residuals.Distribution: uncertainty.distribution,
     residuals.Epistemic: uncertainty.epistemic,
+    residuals.Doubt: uncertainty.doubt,
     residuals.Window: layers.window,
     residuals.GRU: layers.gru,
     residuals.Linear: regression.linear_residual,
@@ -104,6 +105,7 @@ _SIZES: dict[type[nn.Module], Callable[[Any], Shape]] = {
     residuals.Members: lambda m: (m.residual.nz,),
     residuals.Distribution: lambda m: (m.residual.nz,),
     residuals.Epistemic: lambda m: (m.residual.nz,),
+    residuals.Doubt: lambda m: (m.variance.residual.nz,),
 }
 
 

@@ -113,6 +113,11 @@ def epistemic(read: Read, view: residuals.Epistemic, z: Node) -> Node | None:
     return None
 
 
+def doubt(read: Read, view: residuals.Doubt, z: Node) -> Node:
+    (variance,) = read(view.variance, z)
+    return reshape(mean(_div(variance, _square(weight(view.scale)))), 1)
+
+
 def _hidden(read: Read, m: residuals.Ensemble, z: Node) -> Node:
     """(E, 1, width), or (1, 1, nz) where there are no hidden layers."""
     (x,) = read(m.input, z)

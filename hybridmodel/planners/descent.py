@@ -62,7 +62,7 @@ class GradientDescent(Planner):
         u = (guess + self.spread * half * noise).clamp(low, high)
         first, second = torch.zeros_like(u), torch.zeros_like(u)
         best, best_cost = u[0], float("inf")
-        judge = Judge(problem, task.x0, task.pi)
+        judge = Judge(problem, task.x0, task.pi, calls=self.iterations)
         status, iteration = Status.BUDGET, 0
         for iteration in range(1, self.iterations + 1):
             u = u.detach().requires_grad_()

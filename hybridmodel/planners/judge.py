@@ -19,6 +19,7 @@ class Judge:
     x0, pi     (nx,) and (H+1, nπ), the task's
     precision  of the kernel's arithmetic; torch, where there is no kernel, takes the widest of
                model and tensors
+    calls      how often it will be asked, which decides whether a kernel is worth compiling
     """
 
     def __init__(
@@ -27,8 +28,9 @@ class Judge:
         x0: np.ndarray,
         pi: np.ndarray,
         precision: torch.dtype = torch.float64,
+        calls: int = 1,
     ) -> None:
-        self.problem, self.precision = problem, precision
+        self.problem, self.precision, self.calls = problem, precision, calls
         self.x0, self.pi = torch.tensor(x0), torch.tensor(pi)
         self._asked: tuple[int, ...] = ()
 
@@ -52,5 +54,11 @@ class Judge:
     def _kernel(self) -> FusedObjective | None:
         u = self.x0.new_empty(self._asked)
         return objective_kernel(
-            self.problem, self.x0, u, self.pi, precision=self.precision, fixed=True
+            self.problem,
+            self.x0,
+            u,
+            self.pi,
+            precision=self.precision,
+            fixed=True,
+            calls=self.calls,
         )

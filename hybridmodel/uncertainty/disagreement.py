@@ -6,7 +6,7 @@ from torch import Tensor
 
 from hybridmodel.model import HybridModel
 from hybridmodel.uncertainty.linearised import spread_of
-from residuals import Probabilistic, Supported
+from residuals import Doubt, Probabilistic, Supported
 
 
 def disagreement(model: HybridModel, x: Tensor, u: Tensor, d: Tensor | None = None) -> Tensor:
@@ -24,8 +24,7 @@ def disagreement(model: HybridModel, x: Tensor, u: Tensor, d: Tensor | None = No
             f"model: its residual {type(residual).__name__} does not know how far it may be off; "
             "wanted a Probabilistic, like Ensemble, Linear or a Gaussian process"
         )
-    variance = residual.epistemic(model.residual_features(x, u, d))
-    return (variance / _scale(residual).square()).mean(-1).sqrt()
+    return Doubt(residual)(model.residual_features(x, u, d))[..., 0].sqrt()
 
 
 def support(model: HybridModel, x: Tensor, u: Tensor, d: Tensor | None = None) -> Tensor:
@@ -62,16 +61,3 @@ def rollout_disagreement(
     apart = spread_of(model, model.rollout(x0, u, d, member="each"))
     variance = apart.square().sum(0) / (residual.count - 1)
     return (variance / scale.square()).mean(-1).sqrt()
-
-
-def _scale(residual: Probabilistic) -> Tensor:
-    """s (nr,), in which the residual was scaled to the data."""
-    for holder in (residual, getattr(residual, "output", None)):
-        for name in ("output_scale", "scale"):
-            found = getattr(holder, name, None)
-            if isinstance(found, Tensor):
-                return found
-    raise ValueError(
-        f"model: its residual {type(residual).__name__} does not tell its output scale; "
-        "wanted `output_scale` (nr,)"
-    )

@@ -20,6 +20,7 @@ from physics import Signal, Trivial
 from physics.integrators import euler
 from residuals import (
     Distribution,
+    Doubt,
     Epistemic,
     Gated,
     Probabilistic,
@@ -182,5 +183,5 @@ def state_of(module: nn.Module) -> dict[str, Any]:
 def _parts(residual: Residual) -> tuple[nn.Module, ...]:
     """Modules of the same arguments that say all that a residual says."""
     if isinstance(residual, Probabilistic):
-        return residual, Distribution(residual), Epistemic(residual)
+        return residual, Distribution(residual), Epistemic(residual), Doubt(residual)
     return (residual,)
