@@ -95,6 +95,10 @@ if TYPE_CHECKING:
     from hybridmodel.planners import Planner as Planner
     from hybridmodel.planners import Status as Status
     from hybridmodel.problem import OptimalControlProblem as OptimalControlProblem
+    from hybridmodel.risk import Expected as Expected
+    from hybridmodel.risk import MeanDeviation as MeanDeviation
+    from hybridmodel.risk import TailMean as TailMean
+    from hybridmodel.risk import Worst as Worst
     from hybridmodel.uncertainty import Calibration as Calibration
     from hybridmodel.uncertainty import Noise as Noise
     from hybridmodel.uncertainty import Prediction as Prediction
@@ -173,6 +177,7 @@ _HOMES = {
         "Status",
     ),
     "hybridmodel.problem": ("OptimalControlProblem",),
+    "hybridmodel.risk": ("Expected", "MeanDeviation", "TailMean", "Worst"),
     "hybridmodel.uncertainty": (
         "Calibration",
         "Noise",

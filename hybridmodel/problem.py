@@ -27,8 +27,10 @@ from hybridmodel.caution import Caution
 from hybridmodel.costs import Cost
 from hybridmodel.learned import Pieces, cut
 from hybridmodel.model import HybridModel
+from hybridmodel.risk import Risk
 from hybridmodel.rollouts import objective_kernel
 from physics import Signal
+from residuals import Probabilistic
 
 Bounds = tuple[Sequence[float], Sequence[float]]
 StageConstraint = Callable[[ca.SX, ca.SX, ca.SX], ca.SX]
@@ -46,6 +48,7 @@ class OptimalControlProblem:
     inequality, equality   (x, u, π) ↦ SX column, held at every step k < H
     terminal_inequality, terminal_equality   (x, π) ↦ SX column, held at H
     caution                what it costs to leave the data of the residual, added to ℓ
+    risk                   how the costs of an ensemble's members count; None plans with their mean
 
     Bounds hold for the commanded u. Raises ValueError naming the argument.
     """
@@ -64,6 +67,7 @@ class OptimalControlProblem:
         terminal_inequality: TerminalConstraint | None = None,
         terminal_equality: TerminalConstraint | None = None,
         caution: Caution | None = None,
+        risk: Risk | None = None,
     ) -> None:
         if model.theta.dtype != torch.float64:
             raise ValueError(f"model must be float64 for planning, it is {model.theta.dtype}")
@@ -72,7 +76,13 @@ class OptimalControlProblem:
         if not 0 < discount <= 1:
             raise ValueError(f"discount must lie in (0, 1], got {discount}")
         self.model, self.cost, self.horizon, self.discount = model, cost, horizon, discount
-        self.caution = caution
+        residual = model.residual
+        if risk is not None and not (isinstance(residual, Probabilistic) and residual.count > 1):
+            raise ValueError(
+                f"risk: needs a model whose residual has members, got {type(residual).__name__}"
+            )
+        self.caution, self.risk = caution, risk
+        self.members: int = residual.count if risk is not None else 1  # type: ignore
         system = model.system
         if not system.nu:
             raise ValueError(f"model: {type(system).__name__} has no inputs, so nothing to plan")
@@ -125,12 +135,17 @@ class OptimalControlProblem:
         """Cost (…), states (…, H+1, nx) and violation (…) of inputs (…, H, nu) from x0 (…, nx).
 
         The violation is the sum over the horizon of how far bounds and constraints are
-        overstepped, 0 where all hold.
+        overstepped, 0 where all hold. With a `risk`, cost and violation are those of the members'
+        own ways, the violation that of the worst; the states are those of the mean network.
         """
         H, nd = self.horizon, self.model.system.nd
-        x = self.model.rollout(x0, u, pi[:H, :nd] if nd else None)
-        cost, violation = self.judged(x, u, pi)
-        return cost, x, violation
+        d = pi[..., :H, :nd] if nd else None
+        x = self.model.rollout(x0, u, d)
+        if self.risk is None:
+            cost, violation = self.judged(x, u, pi)
+            return cost, x, violation
+        costs, violations = self.judged(self.model.rollout(x0, u, d, member="each"), u, pi)
+        return self.risk.of(costs), x, violations.amax(0)
 
     def cost_of(self, x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
         """Cost and violation (…) as `objective` has them; states need not be kept for them."""
@@ -170,7 +185,7 @@ class OptimalControlProblem:
         for (name, shape), given in zip(wanted.items(), (x0, u), strict=True):
             if given.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {given.shape}")
-        if self._single is not None:
+        if self.risk is None and self._single is not None:
             p = model.physical().detach().cpu().numpy()
             numbers = model.weights(), self.weights()
             cost, x, violation = self._single(x0, u.T, pi.T, p, *numbers)

@@ -11,7 +11,7 @@ import functools
 import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hybridmodel.kernel.selection import Served
     from hybridmodel.model import HybridModel
     from hybridmodel.problem import OptimalControlProblem
+    from hybridmodel.risk import Risk
 
 Member = int | Literal["mean", "each"]
 Backend = Literal["auto", "torch", "kernel"]
@@ -113,13 +114,17 @@ def objective_kernel(
         p = model.physical()
         whole = widest(model, x0, u, pi, p)
         try:
-            kernel, weights = kernel_of(_served[problem], "mean", precision or whole)
+            of, dtype = _served[problem], precision or whole
+            mean = kernel_of(of, "mean", dtype)
+            ways = [mean]
+            if problem.risk is not None:
+                ways = [kernel_of(of, i, dtype) for i in range(problem.members)]
         except RefusedError as why:
             reason = str(why)
         else:
             if fixed:
-                weights, p = weights.detach(), p.detach()
-            return FusedObjective(kernel, weights, p, problem.horizon, whole)
+                ways, p = [(kernel, w.detach()) for kernel, w in ways], p.detach()
+            return FusedObjective(tuple(ways), mean, p, problem.horizon, whole, problem.risk)
     if model.backend == "kernel":
         raise ValueError(f"backend: 'kernel' cannot run this problem: {reason}")
     return None
@@ -129,22 +134,33 @@ def objective_kernel(
 class FusedObjective:
     """(x0, u, π) ↦ cost and violation (…) in `dtype`, whatever the kernel computes in."""
 
-    kernel: Kernel
-    weights: Tensor
+    ways: tuple[tuple[Kernel, Tensor], ...]  # of the members that count, and their weights
+    mean: tuple[Kernel, Tensor]
     p: Tensor
     horizon: int
     dtype: torch.dtype
+    risk: Risk | None
 
     def __call__(self, x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
-        H = self.horizon
-        cost, violation = flat(self.kernel, self.weights, x0, u, pi, self.p, horizon=H)
+        found = [flat(*way, x0, u, pi, self.p, horizon=self.horizon) for way in self.ways]
+        if self.risk is None:
+            cost, violation = found[0]
+        else:
+            costs, violations = (torch.stack(parts) for parts in zip(*found, strict=True))
+            cost, violation = self.risk.of(costs), violations.amax(0)
         return cost.to(self.dtype), violation.to(self.dtype)
 
     def exact(self, x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Cost, violation and x (…, H+1, nx), computed in `dtype` and without gradients."""
-        kernel = self.kernel.at(self.dtype)
+        kernel, weights = self.mean[0].at(self.dtype), self.mean[1]
         call = functools.partial(kernel.forward, states=True)
-        return flat(kernel, self.weights, x0, u, pi, self.p, horizon=self.horizon, call=call)
+        cost, violation, x = flat(
+            kernel, weights, x0, u, pi, self.p, horizon=self.horizon, call=call
+        )
+        if self.risk is not None:
+            ways = tuple((kernel.at(self.dtype), w) for kernel, w in self.ways)
+            cost, violation = replace(self, ways=ways)(x0, u, pi)
+        return cost, violation, x
 
 
 class RefusedError(Exception):
