@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from hybridmodel.checkpoint import load as load
     from hybridmodel.checkpoint import save as save
     from hybridmodel.closed_loop import RecedingHorizon as RecedingHorizon
+    from hybridmodel.closed_loop import Recording as Recording
     from hybridmodel.closed_loop import receding_horizon as receding_horizon
+    from hybridmodel.closed_loop import replay as replay
     from hybridmodel.collection import Policy as Policy
     from hybridmodel.collection import collect as collect
     from hybridmodel.costs import Cost as Cost
@@ -89,11 +91,26 @@ if TYPE_CHECKING:
     from hybridmodel.model import HybridModel as HybridModel
     from hybridmodel.online import adapt as adapt
     from hybridmodel.planners import CEM as CEM
+    from hybridmodel.planners import ICEM as ICEM
+    from hybridmodel.planners import ILQR as ILQR
+    from hybridmodel.planners import MPPI as MPPI
+    from hybridmodel.planners import SQP as SQP
+    from hybridmodel.planners import CubicKnots as CubicKnots
+    from hybridmodel.planners import EveryStep as EveryStep
     from hybridmodel.planners import GradientDescent as GradientDescent
+    from hybridmodel.planners import Held as Held
+    from hybridmodel.planners import Knots as Knots
+    from hybridmodel.planners import LinearKnots as LinearKnots
     from hybridmodel.planners import MultipleShooting as MultipleShooting
     from hybridmodel.planners import Plan as Plan
     from hybridmodel.planners import Planner as Planner
+    from hybridmodel.planners import RandomShooting as RandomShooting
+    from hybridmodel.planners import Rates as Rates
+    from hybridmodel.planners import RefinedCEM as RefinedCEM
+    from hybridmodel.planners import Sampling as Sampling
     from hybridmodel.planners import Status as Status
+    from hybridmodel.planners import Worker as Worker
+    from hybridmodel.planners import tvlqr as tvlqr
     from hybridmodel.problem import OptimalControlProblem as OptimalControlProblem
     from hybridmodel.risk import Expected as Expected
     from hybridmodel.risk import MeanDeviation as MeanDeviation
@@ -117,7 +134,7 @@ _HOMES = {
     "hybridmodel.agreement": ("Agreement", "check_agreement"),
     "hybridmodel.caution": ("Caution",),
     "hybridmodel.checkpoint": ("CheckpointError", "load", "save"),
-    "hybridmodel.closed_loop": ("RecedingHorizon", "receding_horizon"),
+    "hybridmodel.closed_loop": ("RecedingHorizon", "Recording", "receding_horizon", "replay"),
     "hybridmodel.collection": ("Policy", "collect"),
     "hybridmodel.costs": ("Cost", "Quadratic", "Tracking"),
     "hybridmodel.data": (
@@ -170,11 +187,26 @@ _HOMES = {
     "hybridmodel.online": ("adapt",),
     "hybridmodel.planners": (
         "CEM",
+        "ICEM",
+        "ILQR",
+        "MPPI",
+        "SQP",
+        "CubicKnots",
+        "EveryStep",
         "GradientDescent",
+        "Held",
+        "Knots",
+        "LinearKnots",
         "MultipleShooting",
         "Plan",
         "Planner",
+        "RandomShooting",
+        "Rates",
+        "RefinedCEM",
+        "Sampling",
         "Status",
+        "Worker",
+        "tvlqr",
     ),
     "hybridmodel.problem": ("OptimalControlProblem",),
     "hybridmodel.risk": ("Expected", "MeanDeviation", "TailMean", "Worst"),

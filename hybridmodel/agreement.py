@@ -138,8 +138,8 @@ def check_agreement(
         raise ValueError(f"points must be at least 1, got {points}")
     if not 0 < spread < math.inf:
         raise ValueError(f"spread must be a positive number, got {spread!r}")
-    if unknown := [name for name in paths if name not in PATHS]:
-        raise ValueError(f"paths must be of {list(PATHS)}, got {unknown[0]!r}")
+    if isinstance(paths, str) or not paths or not set(paths) <= set(PATHS):
+        raise ValueError(f"paths must be some of {list(PATHS)}, got {paths!r}")
     v, found_points, _ = draw_finite(model, points, spread=spread, seed=seed)
     v = v[: found_points or points]  # where there is none, what the paths make of the others
     generator = torch.Generator().manual_seed(seed)

@@ -8,6 +8,7 @@ z₀, z₁, …, f are CasADi, the networks torch; every path runs them by the s
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 import casadi as ca
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,23 @@ class Learned:
         known = next(self.module.parameters(), torch.zeros(0, dtype=torch.float64))
         if known.dtype != torch.float64:
             raise ValueError(f"module must be float64 as the model is, it is {known.dtype}")
-        try:
-            with torch.no_grad():
-                found = self.module(known.new_zeros(1, z.shape[0]))
-        except RuntimeError as error:
-            raise ValueError(
-                f"z: the network does not take {z.shape[0]} numbers: {error}"
-            ) from error
-        calls.append(_Call(self.module, z, ca.SX.sym(f"r{len(calls)}", found.shape[-1])))
+        calls.append(_Call(self.module, z, ca.SX.sym(f"r{len(calls)}", self._size(z.shape[0]))))
         return calls[-1].r
+
+    def _size(self, nz: int) -> int:
+        """nr, as a copy of the network shows it: a call may draw numbers or change statistics."""
+        name, rows = type(self.module).__name__, 3
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                found = copy.deepcopy(self.module)(torch.zeros(rows, nz, dtype=torch.float64))
+        except Exception as error:  # a network of the user's may raise anything
+            raise ValueError(f"z: {name} does not take {nz} numbers: {error}") from error
+        if not isinstance(found, Tensor) or found.dim() != 2 or found.shape[0] != rows:
+            told = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(
+                f"module: {name} must map (…, nz) to (…, nr); of ({rows}, {nz}) it makes {told}"
+            )
+        return found.shape[-1]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ first, then what the cost names; they change from plan to plan without a rebuild
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -22,13 +21,14 @@ from torch import Tensor
 
 from hybridmodel.bridges.casadi_to_torch import to_torch
 from hybridmodel.bridges.network import pack_weights
-from hybridmodel.bridges.torch_to_casadi import to_casadi
 from hybridmodel.caution import Caution
 from hybridmodel.costs import Cost
+from hybridmodel.forms import Forms
 from hybridmodel.learned import Pieces, cut
 from hybridmodel.model import HybridModel
 from hybridmodel.risk import Risk
 from hybridmodel.rollouts import objective_kernel
+from hybridmodel.structure import structure
 from physics import Signal
 from residuals import Probabilistic
 
@@ -50,7 +50,9 @@ class OptimalControlProblem:
     caution                what it costs to leave the data of the residual, added to ℓ
     risk                   how the costs of an ensemble's members count; None plans with their mean
 
-    Bounds hold for the commanded u. Raises ValueError naming the argument.
+    Bounds hold for the commanded u. What is passed is read now: cost and constraints are asked for
+    their expressions once, of networks that they call only the weights may change without a
+    rebuild, which happens by itself. Raises ValueError naming the argument.
     """
 
     def __init__(
@@ -97,17 +99,6 @@ class OptimalControlProblem:
         own = pi[system.nd :, :]
         none = ca.SX(0, 1)
         self.n_parameters: int = pi.shape[0]
-        self._stage = cut(
-            "stage",
-            {"x": x, "u": u, "k": k, "pi": pi},
-            lambda: {"cost": self._stage_cost(x, u, k, pi)},
-        )
-        self._terminal = cut(
-            "terminal",
-            {"x": x, "pi": pi},
-            lambda: {"cost": self._terminal_cost(x, pi)},
-        )
-        self.networks = tuple(dict.fromkeys((*self._stage.modules, *self._terminal.modules)))
         self.path_g = _constraint("inequality", inequality, [x, u, pi], [x[:n], u, own], none)
         self.path_h = _constraint("equality", equality, [x, u, pi], [x[:n], u, own], none)
         self.end_g = _constraint(
@@ -116,6 +107,10 @@ class OptimalControlProblem:
         self.end_h = _constraint(
             "terminal_equality", terminal_equality, [x, pi], [x[:n], own], none
         )
+        self.stage_terms, self.terminal_terms = self._terms(x, u, k, pi)
+        modules = (*self.stage_terms.modules, *self.terminal_terms.modules)
+        self.networks = tuple(dict.fromkeys(modules))
+        self._known: tuple[Any, Forms] | None = None
 
     def problem_parameters(self, parameters: np.ndarray | None) -> np.ndarray:
         """π (H+1, nπ) from None (only where nπ = 0), one row (nπ,) or all rows."""
@@ -130,6 +125,14 @@ class OptimalControlProblem:
                 f"got shape {given.shape}"
             )
         return np.broadcast_to(given, shape)
+
+    def refuse_risk(self, planner: str) -> None:
+        """ValueError where the problem has a risk, which this planner cannot plan under."""
+        if self.risk is not None:
+            raise ValueError(
+                f"problem: {planner} plans with the mean of an ensemble and not under "
+                f"{self.risk}; take CEM, MPPI or another that draws candidates, or GradientDescent"
+            )
 
     def objective(self, x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Cost (…), states (…, H+1, nx) and violation (…) of inputs (…, H, nu) from x0 (…, nx).
@@ -185,10 +188,11 @@ class OptimalControlProblem:
         for (name, shape), given in zip(wanted.items(), (x0, u), strict=True):
             if given.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {given.shape}")
-        if self.risk is None and self._single is not None:
+        rollout = self._rollout() if self.risk is None else None
+        if rollout is not None:
             p = model.physical().detach().cpu().numpy()
             numbers = model.weights(), self.weights()
-            cost, x, violation = self._single(x0, u.T, pi.T, p, *numbers)
+            cost, x, violation = rollout(x0, u.T, pi.T, p, *numbers)
             known = bool(np.isfinite(x.full()).all())  # fmax(NaN, 0) is 0
             return float(cost), x.full().T, float(violation) if known else float("nan")
         with torch.no_grad():
@@ -196,105 +200,57 @@ class OptimalControlProblem:
             cost, x, violation = self.objective(*arguments)
         return float(cost), x.numpy(), float(violation)
 
-    @cached_property
-    def _single(self) -> ca.Function | None:
-        """(x0, U, π, p, w, v) ↦ cost, states, violation in CasADi, which is faster than torch for
-        one rollout; None where a network has no CasADi form. w are the model's weights, v the
-        cost's."""
-        model, system, H = self.model, self.model.system, self.horizon
-        try:
-            step = model.step_function(weights="parameters")
-            stage_cost, terminal_cost = self.stage, self.terminal
-        except ValueError:
-            return None
-        x0, U = ca.MX.sym("x0", model.nx), ca.MX.sym("U", system.nu, H)
-        pi = ca.MX.sym("pi", self.n_parameters, H + 1)
-        p, w = ca.MX.sym("p", step.size1_in(2)), ca.MX.sym("w", len(model.weights()))
-        v = ca.MX.sym("v", len(self.weights()))
-        weights = [w] if model.residual is not None else []
-        ahead, end = pi[:, :-1], pi[:, -1]
-        states = [x0]
-        for u, d in zip(ca.horzsplit(U), ca.horzsplit(ahead[: system.nd, :]), strict=True):
-            states.append(step(states[-1], u, p, d, *weights))  # mapaccum would copy w each time
-        x, after = ca.horzcat(*states), ca.horzcat(*states[1:])
-        before, last = x[:, :-1], x[:, -1]
-        k, gamma = ca.DM(np.arange(H)[None, :]), ca.DM(self.discount ** np.arange(H))
-        stage = stage_cost.map(H)(before, U, k, ahead, ca.repmat(v, 1, H))
-        cost = stage @ gamma + self.discount**H * terminal_cost(last, end, v)
-        low, high = (ca.repmat(ca.DM(b), 1, H) for b in (self.state_low, self.state_high))
-        overstepped = (
-            ca.fmax(low - after, 0),
-            ca.fmax(after - high, 0),
-            ca.fmax(self.path_g.map(H)(before, U, ahead), 0),
-            ca.fabs(self.path_h.map(H)(before, U, ahead)),
-            ca.fmax(self.end_g(last, end), 0),
-            ca.fabs(self.end_h(last, end)),
-        )
-        violation = ca.sum1(ca.veccat(*overstepped))
-        return ca.Function("single", [x0, U, pi, p, w, v], [cost, x, violation])
+    @property
+    def forms(self) -> Forms:
+        """CasADi Functions of the objective, made anew where more than numbers has changed."""
+        now = structure(self.model, *self.networks)
+        if self._known is None or self._known[0] != now:
+            self._known = now, Forms(self)
+        return self._known[1]
 
-    @cached_property
+    @property
     def stage(self) -> ca.Function:
         """(x, u, k, π, v) ↦ ℓ; v (nv,) = `weights()`, which is empty where nothing is learned.
 
         Raises ValueError where a network of the cost has no CasADi form.
         """
-        return self._casadi("stage", self._stage)
+        return self.forms.stage
 
-    @cached_property
+    @property
     def terminal(self) -> ca.Function:
         """(x, π, v) ↦ V, as `stage`."""
-        return self._casadi("terminal", self._terminal)
+        return self.forms.terminal
 
     def weights(self) -> np.ndarray:
         """v (nv,), the present numbers of all networks of the cost."""
         return np.concatenate([np.zeros(0), *map(pack_weights, self.networks)])
 
-    def _casadi(self, name: str, pieces: Pieces) -> ca.Function:
-        symbol: Any = ca.MX if self.networks else ca.SX
-        f = pieces.result
-        count = f.n_in() - len(pieces.modules)
-        names = [f.name_in(i) for i in range(count)]
-        inputs = [symbol.sym(n, f.size1_in(i)) for i, n in enumerate(names)]
-        v = symbol.sym("v", len(self.weights()))
-        sizes = [len(pack_weights(network)) for network in self.networks]
-        own = dict(zip(self.networks, ca.vertsplit(v, [0, *np.cumsum(sizes)]), strict=True))
-
-        def apply(i: int, z: ca.MX) -> ca.MX:
-            network = pieces.modules[i]
-            return to_casadi(network, nz=z.shape[0], weights="parameters")(z, own[network])
-
-        value = pieces.run(apply, *inputs)
-        # an argument that a caller forgets is NaN, where CasADi alone would take it for 0
-        options = {"default_in": [math.nan] * (count + 1)}
-        return ca.Function(name, [*inputs, v], [value], [*names, "v"], ["cost"], options)
-
-    @cached_property
-    def stage_terms(self) -> Pieces:
-        """(x, u, k, π, x⁺) ↦ ℓ and how far bounds and constraints are overstepped in a step."""
-        x, u = ca.SX.sym("x", self.model.nx), ca.SX.sym("u", self.model.system.nu)
-        k, pi = ca.SX.sym("k"), ca.SX.sym("pi", self.n_parameters)
+    def _terms(self, x: ca.SX, u: ca.SX, k: ca.SX, pi: ca.SX) -> tuple[Pieces, Pieces]:
+        """(x, u, k, π, x⁺) ↦ ℓ and (x, π) ↦ V, both with how far is overstepped what must hold."""
         after = ca.SX.sym("after", self.model.nx)
         low = [(b, after[i]) for i, b in enumerate(self.state_low) if np.isfinite(b)]
         high = [(after[i], b) for i, b in enumerate(self.state_high) if np.isfinite(b)]
         outside = [a - b for a, b in (*low, *high)]
         amount = _overstepped(ca.vertcat(self.path_g(x, u, pi), *outside), self.path_h(x, u, pi))
-        return cut(
+        last = _overstepped(self.end_g(x, pi), self.end_h(x, pi))
+        stage = cut(
             "stage_terms",
             {"x": x, "u": u, "k": k, "d": pi, "after": after},
             lambda: {"cost": self._stage_cost(x, u, k, pi), "violation": amount},
         )
-
-    @cached_property
-    def terminal_terms(self) -> Pieces:
-        """(x, π) ↦ V and how far terminal constraints are overstepped."""
-        x, pi = ca.SX.sym("x", self.model.nx), ca.SX.sym("pi", self.n_parameters)
-        amount = _overstepped(self.end_g(x, pi), self.end_h(x, pi))
-        return cut(
+        terminal = cut(
             "terminal_terms",
             {"x": x, "d": pi},
-            lambda: {"cost": self._terminal_cost(x, pi), "violation": amount},
+            lambda: {"cost": self._terminal_cost(x, pi), "violation": last},
         )
+        return stage, terminal
+
+    def _rollout(self) -> ca.Function | None:
+        """In CasADi, which is faster than torch for one; None where a network has no such form."""
+        try:
+            return self.forms.rollout
+        except ValueError:
+            return None
 
     @cached_property
     def _torch(self) -> tuple[Pieces, Pieces]:

@@ -17,8 +17,9 @@ from hybridmodel.kernel.lanes import Shape
 from hybridmodel.kernel.node_kernel import FIELDS, Order, node_kernel
 from hybridmodel.kernel.program import Program
 from hybridmodel.kernel.scalars import NotLoweredError
-from hybridmodel.kernel.selection import plain, structure
+from hybridmodel.kernel.selection import plain
 from hybridmodel.rollouts import served
+from hybridmodel.structure import structure
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridModel

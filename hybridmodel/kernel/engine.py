@@ -73,15 +73,16 @@ class Compiled:
         def work() -> None:
             function(address, _scratch(scratch_bytes))
 
-        helpers = [_helper() for _ in range(threads - 1)]
-        for helper in helpers:
-            helper.start_on(work)
+        helpers: list[_Helper] = []
         try:
+            for _ in range(threads - 1):
+                if (helper := _helper()) is None:
+                    break
+                helpers.append(helper)
+                helper.start_on(work)
             work()
         finally:
-            for helper in helpers:  # they write into memory that the caller frees
-                helper.finish()
-                _idle(os.getpid()).append(helper)
+            _finish(helpers)  # they write into memory that the caller frees
         for helper in helpers:
             if helper.error is not None:
                 raise helper.error
@@ -134,22 +135,43 @@ class _Helper(threading.Thread):
                 self._work()
             except BaseException as error:
                 self.error = error
+            self._work = None
             self._done.release()
 
     def start_on(self, work: Callable[[], None]) -> None:
+        self._done.acquire(blocking=False)  # free still where a wait was interrupted
         self._work, self.error = work, None
         self._given.release()
 
     def finish(self) -> None:
-        self._done.acquire()
-        self._work = None
+        while self._work is not None:  # an interrupted wait may be repeated
+            self._done.acquire(timeout=1.0)
 
 
-def _helper() -> _Helper:
+def _finish(helpers: Sequence[_Helper]) -> None:
+    """Waits for all, and only then lets an interrupt through."""
+    interrupt: KeyboardInterrupt | None = None
+    left = list(helpers)
+    while left:
+        try:
+            left[-1].finish()
+            _idle(os.getpid()).append(left.pop())
+        except KeyboardInterrupt as late:
+            interrupt = late
+    if interrupt is not None:
+        raise interrupt
+
+
+def _helper() -> _Helper | None:
+    """A thread without work, None where there can be no more."""
     try:
         return _idle(os.getpid()).pop()
     except IndexError:
+        pass
+    try:
         return _Helper()
+    except RuntimeError:  # can't start new thread
+        return None
 
 
 @functools.cache

@@ -50,15 +50,16 @@ class Kernel:
         self.program, self.objective, self.dtype = program, objective, dtype
         self.reference, self.owners = reference, owners
         self.shape = engine.shape(DTYPES[dtype])
-        self._twins: dict[torch.dtype, Kernel] = {dtype: self}
+        self._twins: dict[torch.dtype, Kernel] = {}
         self.number = next(_numbers)
         _known[self.number] = self
 
     def at(self, dtype: torch.dtype) -> Kernel:
         """The same in this precision."""
+        if dtype == self.dtype:
+            return self
         if dtype not in self._twins:
             twin = Kernel(self.program, self.objective, dtype, self.reference, self.owners)
-            twin._twins = self._twins
             self._twins[dtype] = twin
         return self._twins[dtype]
 
@@ -76,7 +77,7 @@ class Kernel:
 
     def forward(self, *given: Tensor, states: bool = False) -> list[Tensor]:
         """[x], or [cost, violation] and x where states are wanted, without gradients."""
-        given = tuple(v.detach().contiguous() for v in given)
+        given = self._plain(given)
         B, H = given[1].shape[:2]
         found = {}
         if self.objective is not None:
@@ -94,7 +95,7 @@ class Kernel:
         wanted: tuple[bool, ...],
     ) -> list[Tensor]:
         """The gradient of Σ bar · result in each input, empty where it is not wanted."""
-        given = tuple(v.detach().contiguous() for v in given)
+        given = self._plain(given)
         B = given[1].shape[0]
         names = ("x_bar",) if self.objective is None else ("cost_bar", "violation_bar")
         memory: dict[str, Tensor] = dict(
@@ -126,6 +127,13 @@ class Kernel:
             shared = name != "weights" and value.shape[0] < B
             found.append(gradient.sum(0, keepdim=True) if shared else gradient)
         return found
+
+    def _plain(self, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The inputs as code reads them; it sees addresses alone, so all must be as it knows."""
+        wanted = self.program.starts[-1]
+        if given[-1].shape != (wanted,):
+            raise ValueError(f"weights must have shape ({wanted},), got {tuple(given[-1].shape)}")
+        return tuple(v.detach().to(self.dtype).contiguous() for v in given)
 
     @functools.cached_property
     def _forward(self) -> engine.Compiled:

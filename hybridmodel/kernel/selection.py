@@ -23,10 +23,9 @@ from hybridmodel.kernel.network import Network
 from hybridmodel.kernel.scalars import NotLoweredError
 from hybridmodel.kernel.tracing import Terms, step_program
 from hybridmodel.kernel.uniform import evaluate
+from hybridmodel.structure import structure, unregistered
 from residuals import Members, Probabilistic
 
-_PLAIN = frozenset({bool, int, float, str, type(None)})  # attributes that code is made from
-_TENSORS = frozenset({"_parameters", "_buffers"})
 WIDEST = 512  # sides of a matrix up to which its product is the kernel's own
 
 Member = int | Literal["mean"]
@@ -68,6 +67,9 @@ class Served:
         tensors = (t for module in (model, *learned) for t in module.parameters())
         if (reason := refused(*tensors)) is not None:
             raise NotLoweredError(f"the model's {reason}")
+        for module in (model, *learned):
+            if (reason := unregistered(module)) is not None:
+                raise NotLoweredError(reason)
         graph = _graph(model, member)
         network = None if graph is None else _code(graph)
         terms = None
@@ -157,41 +159,6 @@ def _reference(
         return x if problem is None else problem().judged(x, u, d, learned=learned)  # type: ignore
 
     return reference
-
-
-def structure(model: nn.Module) -> tuple[Any, ...]:
-    """What code is made from: everything of a module but the values of its floating-point tensors.
-
-    Hooks, replaced functions and attributes of any kind are seen; what lies inside an object that
-    an attribute holds is not.
-    """
-    return tuple(_made_of(module) for module in model.modules())
-
-
-def _made_of(module: nn.Module) -> tuple[Any, ...]:
-    own: list[Any] = [type(module)]
-    for name, value in module.__dict__.items():
-        kind = type(value)
-        if kind in _PLAIN:
-            if name != "backend":  # which path is taken, not what it computes
-                own.append((name, value))
-        elif name in _TENSORS:
-            own += [_tensor(t) for t in value.values() if t is not None]
-        elif isinstance(value, dict):  # such as hooks
-            if value:
-                own.append((name, *map(id, value.values())))
-        elif isinstance(value, Tensor):  # registered nowhere: a constant of the code
-            own.append((name, id(value), value._version))
-        elif isinstance(value, tuple | list):
-            own.append((name, repr(value)))
-        else:
-            own.append((name, id(value)))
-    return tuple(own)
-
-
-def _tensor(t: Tensor) -> tuple[Any, ...]:
-    numbers = None if t.is_floating_point() else t._version
-    return id(t), t.dtype, t.device.type, t.requires_grad, numbers
 
 
 def plain(*tensors: Tensor) -> str | None:

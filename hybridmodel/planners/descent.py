@@ -1,4 +1,4 @@
-"""Gradient descent through the torch rollout, several starts in one batch.
+"""Gradient descent through the rollout, several starts in one batch.
 
 u ← Π(u − α_t · Adam(∇_u J(x0, u))),   Π the projection on the input bounds
 """

@@ -13,7 +13,7 @@ from hybridmodel.rollouts import FusedObjective, objective_kernel
 
 
 class Judge:
-    """Costs of candidates of a task, under the model as it is at the first call.
+    """Costs of candidates of a task, of a model that stays as it is meanwhile.
 
     problem    whose objective it is
     x0, pi     (nx,) and (H+1, nπ), the task's
@@ -45,6 +45,8 @@ class Judge:
     def evaluate(self, u: np.ndarray) -> tuple[float, np.ndarray, float]:
         """Cost, states (H+1, nx) and violation of one u (H, nu) in float64, by the path that the
         candidates took."""
+        if not self._asked:
+            self._asked = (1, *u.shape)
         if self._kernel is None:
             return self.problem.evaluate(self.x0.numpy(), u, self.pi.numpy())
         cost, violation, x = self._kernel.exact(self.x0, torch.from_numpy(u), self.pi)

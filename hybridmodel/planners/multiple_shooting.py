@@ -70,6 +70,7 @@ class MultipleShooting(Planner):
             raise ValueError(f"samples must be 0 or at least 20, got {samples}")
         if curvature not in ("exact", "cost"):
             raise ValueError(f"curvature must be 'exact' or 'cost', got {curvature!r}")
+        problem.refuse_risk(type(self).__name__)
         self.problem = problem
         bounded = np.isfinite(problem.input_low).all() and np.isfinite(problem.input_high).all()
         self._sampler = None
@@ -78,6 +79,13 @@ class MultipleShooting(Planner):
             self._sampler = CEM(
                 problem, samples=samples, elites=samples // 10, iterations=4, knots=knots
             )
+        self._options = iterations, tolerance, warm_barrier, curvature
+        self._build()
+
+    def _build(self) -> None:
+        """The program, for the networks as they are but for their numbers."""
+        problem, (iterations, tolerance, warm_barrier, curvature) = self.problem, self._options
+        self._forms = problem.forms
         H, model, system = problem.horizon, problem.model, problem.model.system
         step = model.step_function(weights="parameters")
         X, U = ca.MX.sym("X", model.nx, H + 1), ca.MX.sym("U", system.nu, H)
@@ -134,6 +142,8 @@ class MultipleShooting(Planner):
         self._warm = ca.nlpsol("warm", "ipopt", nlp, options | {"ipopt": options["ipopt"] | warm})
 
     def search(self, task: Task) -> Candidate:
+        if self._forms is not self.problem.forms:
+            self._build()
         found: list[tuple[tuple[bool, float], Candidate]] = []
         iterations, promised = 0, np.inf
         if task.guess is not None:

@@ -209,7 +209,7 @@ def test_a_single_precision_model_is_refused() -> None:
     [
         ({"points": 0}, "points must be at least 1"),
         ({"spread": 0.0}, "spread must be a positive"),
-        ({"paths": ["step, C"]}, "paths must be of .*step, kernel.*got 'step, C'"),
+        ({"paths": ["step, C"]}, "paths must be some of .*step, kernel.*got .'step, C'"),
     ],
 )
 def test_bad_arguments_are_refused(options, message: str) -> None:

@@ -20,8 +20,9 @@ from hybridmodel import (
     collect,
     receding_horizon,
 )
+from hybridmodel.closed_loop.standing import followed
 from hybridmodel.planners.planner import Candidate
-from physics import InputDelay, Pendulum
+from physics import InputDelay, Pendulum, Quadrotor
 
 H = 6
 SYSTEM = Pendulum()
@@ -102,7 +103,7 @@ def test_a_lost_observation_follows_the_plan() -> None:
 def test_observations_of_another_shape_are_survived() -> None:
     policy = receding_horizon(Scripted(problem()))
     assert policy(0.0, np.zeros(5)).tolist() == [0.0]
-    assert policy.events == {"estimator raised ValueError": 1, "safe input": 1}
+    assert policy.events == {"observation of another shape": 1, "safe input": 1}
 
 
 class Moody:
@@ -166,7 +167,8 @@ def test_what_is_given_is_handed_to_the_planner() -> None:
     policy.reset(5)
     policy(0.0, Y)
     policy(0.1, Y)
-    assert [asked["deadline"] for asked in planner.asked] == [9.0, 9.0]
+    assert [asked["deadline"] for asked in planner.asked] == [9.0 - policy.reserve] * 2
+    assert 0 < policy.reserve < 0.1  # what checking a stranger's plan takes
     assert [asked["seed"] for asked in planner.asked] == [5, 6]
     assert planner.asked[0]["warm_start"] == first
     assert planner.asked[0]["previous_input"] is None
@@ -196,6 +198,129 @@ def test_the_callers_copy_is_his_own() -> None:
     policy(0.0, Y)[:] = 99.0
     assert policy(0.1, Y).tolist() == [1.0]
     assert policy.planner.asked[-1]["previous_input"].tolist() == [1.0]
+
+
+def test_the_warm_start_is_dropped_after_a_failure() -> None:
+    planner = Scripted(problem(), [None, fail, of(status=Status.INFEASIBLE), None, None])
+    policy = receding_horizon(planner)
+    for k in range(5):
+        policy(0.1 * k, Y)
+    warm = [asked["warm_start"] is not None for asked in planner.asked]
+    assert warm == [False, True, False, False, True]
+    assert policy.links == {"plan": 3, "shifted plan": 2}
+
+
+GAINS = np.array([[[-2.0, 0.5]]] * H) * (1 + np.arange(H))[:, None, None]
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_gains_correct_the_plan_towards_its_states(every: int) -> None:
+    planner = Scripted(problem(), [of(gains=GAINS), *[fail] * 9])
+    policy = receding_horizon(planner, every=every)
+    xs = np.array([0.3, 0.0]) + 0.05 * np.arange(H)[:, None]
+    actions = np.array([policy(0.1 * k, x) for k, x in enumerate(xs)])
+    plan = policy.plans[0][1]
+    wanted = [plan.u[k] + GAINS[k] @ (xs[k] - plan.x[k]) for k in range(H)]
+    assert actions == pytest.approx(np.clip(wanted, -0.5, 2.0))
+    lost = policy(0.1 * H, np.full(2, np.nan))
+    assert lost.tolist() == [0.0]
+    assert policy.links["safe input"] == 1
+    back = policy(0.1 * H, xs[-1])  # beyond the plan its last gains hold
+    assert back == pytest.approx(np.clip(wanted[-1], -0.5, 2.0))
+    assert policy.events["feedback"] == 1
+
+
+def test_gains_of_overflowing_states_leave_the_plan_alone() -> None:
+    policy = receding_horizon(Scripted(problem(), [of(gains=1e10 * GAINS)]), every=2)
+    policy(0.0, Y)
+    assert policy(0.1, np.full(2, 1e300)).tolist() == [1.1]
+
+
+def test_gains_live_in_the_tangent_space() -> None:
+    system = Quadrotor()
+    model = HybridModel(system, dt=0.02)
+    rng, nt = np.random.default_rng(0), model.nx - 1
+    x = np.array(system.neutral)
+    K = rng.standard_normal((1, system.nu, nt))
+    plan = Plan(np.ones((1, system.nu)), np.array([x, x]), 0.0, Status.BUDGET, gains=K)
+    xi = 0.3 * rng.standard_normal(nt)
+    moved = model.equations.state_retract(x, xi).full().ravel()
+    assert followed(model, plan, 0, moved) == pytest.approx(1 + K[0] @ xi)
+    assert followed(model, plan, 0, None).tolist() == [1.0] * system.nu
+
+
+def test_beyond_the_plan_a_law_or_the_last_input_holds() -> None:
+    def law(t: float, x: np.ndarray) -> np.ndarray:
+        if t > 0.25:
+            raise OSError("no law here")
+        return np.array([np.nan]) if t > 0.15 else -x[:1]
+
+    policy = receding_horizon(Scripted(problem(), [fail] * 4), fallback=law)
+    actions = [policy(0.1 * k, Y)[0] for k in range(5)]
+    assert actions == pytest.approx([-0.3, -0.3, 0, 0, 1])
+    assert policy.links == {"feedback": 2, "safe input": 2, "plan": 1}
+    assert policy.events["fallback unusable"] == policy.events["fallback raised OSError"] == 1
+
+    planner = Scripted(problem(), [None, *[fail] * 99])
+    policy = receding_horizon(planner, fallback="hold")
+    actions = [policy(0.1 * k, Y)[0] for k in range(2 * H + 2)]
+    assert actions[H - 1 :] == pytest.approx([1.5] * (H + 1) + [0.0] * 2)  # a horizon at most
+    assert policy.events["hold"] == H
+    lost = receding_horizon(Scripted(problem(), [fail]), fallback="hold")
+    assert lost(0.0, Y).tolist() == [0.0]  # there is nothing to hold
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_rates_are_limited_whichever_link_acts(own: bool) -> None:
+    control = problem()
+    control.input_rate = np.array([3.0])
+    planner = Scripted(control, [None, *[fail] * H, None])
+    limit = {"rate_limit": [2.0]} if own else {}
+    policy = receding_horizon(planner, safe_input=np.array([-0.5]), **limit)
+    actions = np.array([policy(0.1 * k, Y)[0] for k in range(9)])
+    step = 0.2 if own else 0.3
+    assert np.abs(np.diff(actions)).max() == pytest.approx(step)
+    assert actions[H] == pytest.approx(1.5 - step)  # on the way to the safe input
+    assert planner.asked[-1]["previous_input"] == actions[-2]
+
+
+@pytest.mark.parametrize("seen", [None, np.zeros(3), 0.0, "text", [[1.0]], {}, object(), [None, 1]])
+def test_any_observation_is_survived(seen) -> None:
+    policy = receding_horizon(Scripted(problem()))
+    policy(0.0, Y)
+    assert policy(0.1, seen).tolist() == [1.1]
+    assert policy.events.total() == 1
+    assert policy.links == {"plan": 1, "shifted plan": 1}
+
+
+def test_parameters_that_fail_are_survived() -> None:
+    def told(t: float) -> np.ndarray:
+        if t > 0.25:
+            return np.zeros(3)
+        raise KeyError(t) if t > 0.15 else GeneratorExit
+
+    policy = receding_horizon(Scripted(problem()), parameters=told)
+    assert [policy(0.1 * k, Y)[0] for k in range(4)] == [0.0] * 4
+    assert policy.events == {
+        "parameters raised GeneratorExit": 2,
+        "parameters raised KeyError": 1,
+        "parameters raised ValueError": 1,
+        "safe input": 4,
+    }
+
+
+def test_an_order_to_stop_stops() -> None:
+    def stop(plan: Plan) -> Plan:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        receding_horizon(Scripted(problem(), [stop]))(0.0, Y)
+
+
+def test_planners_of_the_package_are_not_checked_twice() -> None:
+    assert not receding_horizon(CEM(problem(), samples=8, elites=2)).verify
+    assert receding_horizon(Scripted(problem())).verify
+    assert receding_horizon(CEM(problem(), samples=8, elites=2), verify=True).verify
 
 
 class Plant:
@@ -245,4 +370,15 @@ def test_errors_name_the_argument() -> None:
     for safe in (np.zeros(2), np.array([np.nan])):
         with pytest.raises(ValueError, match="safe_input must be 1 finite numbers"):
             receding_horizon(planner, safe_input=safe)
+    for rate in ([1.0, 1.0], [0.0], [np.nan]):
+        with pytest.raises(ValueError, match="rate_limit must be 1 positive numbers"):
+            receding_horizon(planner, rate_limit=rate)
+    with pytest.raises(ValueError, match="fallback must be None, 'hold' or a law"):
+        receding_horizon(planner, fallback="stay")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"deadline must exceed .* which checking a plan takes"):
+        receding_horizon(planner, deadline=1e-9)
+    planner.interruptible = False
+    with pytest.raises(ValueError, match=r"Scripted cannot be interrupted.*Worker"):
+        receding_horizon(planner)
+    planner.interruptible = True
     assert receding_horizon(planner, safe_input=np.array([9.0])).safe_input.tolist() == [2.0]

@@ -10,7 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hybridmodel import CEM, Cost, HybridModel, Learned, MultipleShooting, OptimalControlProblem
+from hybridmodel import (
+    CEM,
+    ILQR,
+    SQP,
+    Cost,
+    HybridModel,
+    Learned,
+    MultipleShooting,
+    OptimalControlProblem,
+)
 from hybridmodel.rollouts import objective_kernel
 from physics import CartPole, Pendulum
 from residuals import MLP
@@ -160,7 +169,7 @@ class Written(ToTheTop):
         self.away, self.fast = (lambda x: (x - 1) ** 2), (lambda v: v**2)  # type: ignore
 
 
-@pytest.mark.parametrize("planner", [MultipleShooting, CEM])
+@pytest.mark.parametrize("planner", [MultipleShooting, SQP, ILQR, CEM])
 def test_planners_of_both_families_plan_with_learned_costs(planner) -> None:
     model = HybridModel(Pendulum(), dt=0.05)
     plans = []
@@ -172,6 +181,41 @@ def test_planners_of_both_families_plan_with_learned_costs(planner) -> None:
     np.testing.assert_allclose(plans[0].u, plans[1].u, atol=1e-4)
 
 
+@pytest.mark.parametrize("planner", [MultipleShooting, SQP, ILQR, CEM])
+def test_a_changed_layer_is_seen_by_planners_that_were_built_before(planner) -> None:
+    model = HybridModel(Pendulum(), MLP((4,)), dt=0.05)
+    cost = ToTheTop()
+    cost.away = Learned(network(1, 5, 1))
+    problem = OptimalControlProblem(model, cost, horizon=10)
+    built = planner(problem)
+    built.plan(np.ones(2))
+    cost.away.module[1] = nn.Sigmoid()
+    fresh = planner(OptimalControlProblem(model, cost, horizon=10))
+    x0 = np.ones(2)
+    assert built.plan(x0).cost == pytest.approx(fresh.plan(x0).cost, rel=1e-9)
+
+
+def test_weights_that_torch_does_not_know_of_are_left_to_it() -> None:
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = [network(1, 5, 1)]
+
+        def forward(self, z: Tensor) -> Tensor:
+            return self.inside[0](z)
+
+    cost = ToTheTop()
+    cost.away = Learned(Hidden())
+    model = HybridModel(Pendulum(), dt=0.05)
+    problem = OptimalControlProblem(model, cost, horizon=10)
+    x0, pi = torch.ones(2, dtype=torch.float64), torch.zeros(11, 0, dtype=torch.float64)
+    u = torch.ones(500, 10, 1, dtype=torch.float64)
+    assert objective_kernel(problem, x0, u, pi) is None
+    model.backend = "kernel"
+    with pytest.raises(ValueError, match="inside holds modules that are not registered"):
+        objective_kernel(problem, x0, u, pi)
+
+
 def test_a_network_knows_its_place() -> None:
     with pytest.raises(ValueError, match="module must be a torch module, got function"):
         Learned(lambda z: z)  # type: ignore[arg-type]
@@ -181,10 +225,13 @@ def test_a_network_knows_its_place() -> None:
     cost = ToTheTop()
     model = HybridModel(Pendulum(), dt=0.05)
     cost.away = reward
-    with pytest.raises(ValueError, match="the network does not take 1 numbers"):
+    with pytest.raises(ValueError, match="Sequential does not take 1 numbers"):
         OptimalControlProblem(model, cost, horizon=3)
     cost.away = Learned(network(1, 1).float())
     with pytest.raises(ValueError, match="module must be float64 as the model is"):
+        OptimalControlProblem(model, cost, horizon=3)
+    cost.away = Learned(nn.Flatten(0))
+    with pytest.raises(ValueError, match=r"Flatten must map \(…, nz\) to \(…, nr\); of \(3, 1\)"):
         OptimalControlProblem(model, cost, horizon=3)
     cost.away = Learned(network(1, 2))
     with pytest.raises(ValueError, match=r"cost.stage must return a scalar, got shape \(2, 1\)"):

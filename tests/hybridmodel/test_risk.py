@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from hybridmodel import CEM, HybridModel, OptimalControlProblem, Quadratic
+from hybridmodel import (
+    CEM,
+    ILQR,
+    SQP,
+    HybridModel,
+    MultipleShooting,
+    OptimalControlProblem,
+    Quadratic,
+)
 from hybridmodel.risk import Expected, MeanDeviation, Risk, TailMean, Worst
 from physics import Pendulum
 from residuals import MLP, Ensemble
@@ -95,6 +103,13 @@ def test_a_plan_for_the_worst_member_is_better_for_it(model) -> None:
     values = [[p.evaluate(np.zeros(2), plan.u)[0] for plan in plans.values()] for p in judges]
     assert values[0][0] <= values[0][1] * (1 + 1e-3)
     assert values[1][1] <= values[1][0] * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("planner", [MultipleShooting, SQP, ILQR])
+def test_what_cannot_plan_under_risk_says_so(model, planner) -> None:
+    problem = OptimalControlProblem(model, COST, horizon=3, risk=Worst())
+    with pytest.raises(ValueError, match=f"{planner.__name__} plans with the mean.*Worst"):
+        planner(problem)
 
 
 def test_what_has_no_members_is_refused() -> None:

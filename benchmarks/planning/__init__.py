@@ -1,0 +1,1 @@
+"""Figures of the planners and of control in closed loop."""

@@ -1,0 +1,13 @@
+"""Control in closed loop: a planner becomes a policy that never emits a bad action.
+
+receding_horizon   planner ↦ RecedingHorizon, the policy
+Recording          its last steps, for a file
+replay             the same steps again
+"""
+
+from hybridmodel.closed_loop.policy import RecedingHorizon
+from hybridmodel.closed_loop.receding_horizon import receding_horizon
+from hybridmodel.closed_loop.recording import Recording
+from hybridmodel.closed_loop.replay import replay
+
+__all__ = ["RecedingHorizon", "Recording", "receding_horizon", "replay"]
