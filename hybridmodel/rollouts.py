@@ -142,10 +142,27 @@ class FusedObjective:
     risk: Risk | None
 
     def __call__(self, x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor]:
-        found = [flat(*way, x0, u, pi, self.p, horizon=self.horizon) for way in self.ways]
-        if self.risk is None:
-            cost, violation = found[0]
-        else:
+        return self._together(
+            [flat(*way, x0, u, pi, self.p, horizon=self.horizon) for way in self.ways]
+        )
+
+    def at(self, x0: Tensor, pi: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """u (B, H, nu) ↦ cost and violation (B,) at one x0 (nx,) and π, with less to do a call."""
+        ways = []
+        for kernel, weights in self.ways:
+            x, p, d, w = (v.to(kernel.dtype) for v in (x0[None], self.p[None], pi[None], weights))
+            ways.append((kernel, x, p, d, w))
+
+        def costs(u: Tensor) -> tuple[Tensor, Tensor]:
+            return self._together(
+                [kernel(x, u.to(x.dtype), p, d, w) for kernel, x, p, d, w in ways]
+            )
+
+        return costs
+
+    def _together(self, found: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        cost, violation = found[0]
+        if self.risk is not None:
             costs, violations = (torch.stack(parts) for parts in zip(*found, strict=True))
             cost, violation = self.risk.of(costs), violations.amax(0)
         return cost.to(self.dtype), violation.to(self.dtype)

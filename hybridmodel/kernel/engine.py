@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -11,6 +12,7 @@ import weakref
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -116,36 +118,38 @@ def _scratch(size: int) -> int:
 
 
 class _Helper(threading.Thread):
-    """A thread that waits for work; two locks hand it over faster than a queue does."""
+    """A thread that waits for work; counters tell how far it is, queues wake the other side."""
 
     def __init__(self) -> None:
         super().__init__(name="kernel", daemon=True)
-        self._given, self._done = threading.Lock(), threading.Lock()
-        self._given.acquire()
-        self._done.acquire()
-        self._work: Callable[[], None] | None = None
+        self._given: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._woken: SimpleQueue[None] = SimpleQueue()
+        self._asked = self._finished = 0
         self.error: BaseException | None = None
         self.start()
 
     def run(self) -> None:
         while True:
-            self._given.acquire()
-            assert self._work is not None
+            work = self._given.get()
             try:
-                self._work()
+                work()
             except BaseException as error:
                 self.error = error
-            self._work = None
-            self._done.release()
+            del work  # it holds the caller's memory
+            self._finished += 1
+            self._woken.put(None)
 
     def start_on(self, work: Callable[[], None]) -> None:
-        self._done.acquire(blocking=False)  # free still where a wait was interrupted
-        self._work, self.error = work, None
-        self._given.release()
+        while not self._woken.empty():  # of work that had ended before it was waited for
+            self._woken.get()
+        self._asked, self.error = self._asked + 1, None
+        self._given.put(work)
 
     def finish(self) -> None:
-        while self._work is not None:  # an interrupted wait may be repeated
-            self._done.acquire(timeout=1.0)
+        """Waits; a wait that was interrupted may be repeated."""
+        while self._finished < self._asked:
+            with contextlib.suppress(Empty):
+                self._woken.get(timeout=1.0)
 
 
 def _finish(helpers: Sequence[_Helper]) -> None:

@@ -4,13 +4,20 @@ from hybridmodel.planners.cem import CEM
 from hybridmodel.planners.descent import GradientDescent
 from hybridmodel.planners.icem import ICEM
 from hybridmodel.planners.ilqr import ILQR
-from hybridmodel.planners.knots import CubicKnots, EveryStep, Held, Knots, LinearKnots, Rates
 from hybridmodel.planners.mppi import MPPI
 from hybridmodel.planners.multiple_shooting import MultipleShooting
 from hybridmodel.planners.planner import Plan, Planner, Status
 from hybridmodel.planners.random_shooting import RandomShooting
 from hybridmodel.planners.refined import RefinedCEM
-from hybridmodel.planners.sampling import Sampling
+from hybridmodel.planners.sampling.knots import (
+    CubicKnots,
+    EveryStep,
+    Held,
+    Knots,
+    LinearKnots,
+    Rates,
+)
+from hybridmodel.planners.sampling.search import Sampling
 from hybridmodel.planners.sqp import SQP
 from hybridmodel.planners.tvlqr import tvlqr
 from hybridmodel.planners.worker import Worker

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hybridmodel.planners.sampling import Distribution, Round, Sampling
+from hybridmodel.planners.sampling.search import Distribution, Round, Sampling
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 
 from hybridmodel.planners.cem import best_of, check_elites, fitted
-from hybridmodel.planners.sampling import Distribution, Round, Sampling
+from hybridmodel.planners.sampling.search import Distribution, Round, Sampling
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,8 +28,7 @@ class ICEM(Sampling):
     decay       γ by which candidates become fewer from one iteration to the next
 
     A warm start gives the mean, and where it is a plan of this planner its elites too: shift it
-    with `Plan.shift`. They lie in `Plan.multipliers["elites"]` (H, n, nu). The rest is as in
-    `Sampling`. Raises ValueError naming the argument.
+    with `Plan.shift`. The rest is as in `Sampling`. Raises ValueError naming the argument.
     """
 
     colour: float = 1.0

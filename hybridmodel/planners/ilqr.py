@@ -2,9 +2,9 @@
 
     u ← Π(u + α k + K (x̂ − x)),   x̂⁺ = F(x̂, u)
 
-k, K from `hybridmodel.planners.riccati`, Π the projection on the input bounds. Without the
-curvature of F this is iLQR (Li & Todorov, ICINCO 2004), with it DDP (Mayne 1966), here with F's
-Hessian contracted with the costate, which is Newton's method on the inputs near the optimum
+k, K from a backward sweep (`differential.riccati`), Π the projection on the input bounds. Without
+the curvature of F this is iLQR (Li & Todorov, ICINCO 2004), with it DDP (Mayne 1966), here with
+F's Hessian contracted with the costate, which is Newton's method on the inputs near the optimum
 (Pantoja, Int. J. Control 47 (1988) 1539). Bounds of inputs: Tassa, Mansard & Todorov, ICRA 2014.
 State bounds, path and terminal constraints: Howell, Jackson & Manchester, ALTRO, IROS 2019.
 """
@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hybridmodel.planners.lagrangian import Constraints, Lagrangian, Valued
+from hybridmodel.planners.differential.lagrangian import Constraints, Lagrangian, Valued
+from hybridmodel.planners.differential.riccati import Expansion, Policy, backward
+from hybridmodel.planners.differential.steps import Steps, steps_of
 from hybridmodel.planners.planner import FEASIBLE, Candidate, Planner, Status, Task
-from hybridmodel.planners.riccati import Expansion, Policy, backward
-from hybridmodel.planners.steps import Steps, steps_of
 from hybridmodel.problem import OptimalControlProblem
 
 _SIDE = 8  # step lengths tried side by side, which is as many as a vector of the kernel holds

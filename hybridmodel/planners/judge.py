@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -40,7 +41,7 @@ class Judge:
             self._asked = tuple(u.shape)
         if self._kernel is None:
             return self.problem.cost_of(self.x0, u, self.pi)
-        return self._kernel(self.x0, u, self.pi)
+        return self._costs(u)
 
     def evaluate(self, u: np.ndarray) -> tuple[float, np.ndarray, float]:
         """Cost, states (H+1, nx) and violation of one u (H, nu) in float64, by the path that the
@@ -51,6 +52,11 @@ class Judge:
             return self.problem.evaluate(self.x0.numpy(), u, self.pi.numpy())
         cost, violation, x = self._kernel.exact(self.x0, torch.from_numpy(u), self.pi)
         return float(cost), x.numpy(), float(violation)
+
+    @cached_property
+    def _costs(self) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        assert self._kernel is not None
+        return self._kernel.at(self.x0, self.pi)
 
     @cached_property
     def _kernel(self) -> FusedObjective | None:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybridmodel.planners.sampling import Distribution, Round, Sampling
+from hybridmodel.planners.sampling.search import Distribution, Round, Sampling
 
 _REACH = 1e3  # λ is sought this factor below and above the scale of the totals
 _BISECTIONS = 16  # of log λ, which leave 1e-4

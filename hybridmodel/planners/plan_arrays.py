@@ -21,6 +21,7 @@ def to_arrays(plan: Plan) -> dict[str, np.ndarray]:
         "iterations": np.array(plan.iterations, dtype=int),
         "seconds": np.array(plan.seconds, dtype=float),
         **({} if plan.gains is None else {"gains": np.asarray(plan.gains, dtype=float)}),
+        **({} if plan.elites is None else {"elites": np.asarray(plan.elites, dtype=float)}),
         **{
             _MULTIPLIER + name: np.asarray(rows, dtype=float)
             for name, rows in plan.multipliers.items()
@@ -41,6 +42,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Plan:
             if name.startswith(_MULTIPLIER)
         },
         gains=arrays.get("gains"),
+        elites=arrays.get("elites"),
         iterations=int(arrays["iterations"]),
         seconds=float(arrays["seconds"]),
     )

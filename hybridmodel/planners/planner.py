@@ -31,7 +31,8 @@ class Plan:
 
     u (H, nu) inputs, x (H+1, nx) states, cost of (x0, u) under the model, status, multipliers
     by constraint (first axis: step), gains (H, nu, nx) of a feedback law where the planner has
-    one, iterations, seconds. Equality compares all but the timing.
+    one, elites (H, n, nu) that a sampling planner starts from again where it keeps some,
+    iterations, seconds. Equality compares all but the timing.
     """
 
     u: np.ndarray
@@ -40,6 +41,7 @@ class Plan:
     status: Status
     multipliers: Mapping[str, np.ndarray] = field(default_factory=dict)
     gains: np.ndarray | None = None
+    elites: np.ndarray | None = None
     iterations: int = 0
     seconds: float = 0.0
 
@@ -63,6 +65,7 @@ class Plan:
             x=moved(self.x),
             multipliers={name: moved(rows) for name, rows in self.multipliers.items()},
             gains=None if self.gains is None else moved(self.gains),
+            elites=None if self.elites is None else moved(self.elites),
         )
 
     def __eq__(self, other: object) -> bool:
@@ -78,10 +81,10 @@ class Plan:
     __hash__ = None  # type: ignore[assignment]
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        gains = {} if self.gains is None else {"gains": self.gains}
+        some = {"gains": self.gains, "elites": self.elites}
         return (
             {"u": self.u, "x": self.x, "cost": np.array(self.cost)}
-            | gains
+            | {name: rows for name, rows in some.items() if rows is not None}
             | {f"multiplier {name}": rows for name, rows in self.multipliers.items()}
         )
 
@@ -122,6 +125,7 @@ class Candidate:
     evaluated: tuple[float, np.ndarray, float] | None = None  # by its judge, of u inside its bounds
     multipliers: Mapping[str, np.ndarray] = field(default_factory=dict)
     gains: np.ndarray | None = None
+    elites: np.ndarray | None = None
 
 
 class Planner(ABC):
@@ -210,6 +214,7 @@ class Planner(ABC):
             status=status,
             multipliers=found.multipliers,
             gains=found.gains,
+            elites=found.elites,
             iterations=found.iterations,
             seconds=time.perf_counter() - task.started,
         )

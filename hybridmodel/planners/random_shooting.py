@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hybridmodel.planners.sampling import Distribution, Round, Sampling
+from hybridmodel.planners.sampling.search import Distribution, Round, Sampling
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hybridmodel.planners.cem import best_of, check_elites, fitted
-from hybridmodel.planners.sampling import Distribution, Round, Sampling
+from hybridmodel.planners.sampling.search import Distribution, Round, Sampling
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

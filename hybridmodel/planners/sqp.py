@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from hybridmodel.planners.planner import FEASIBLE, Candidate, Plan, Planner, Status, Task
-from hybridmodel.planners.shooting_program import ShootingProgram
-from hybridmodel.planners.sqp_step import Iterate, Stepper
-from hybridmodel.planners.structured_qp import StageQP
+from hybridmodel.planners.shooting.program import ShootingProgram
+from hybridmodel.planners.shooting.quadratic import StageQP
+from hybridmodel.planners.shooting.step import Iterate, Stepper
 from hybridmodel.problem import OptimalControlProblem
 from hybridmodel.rollouts import REPEATED, objective_kernel
 

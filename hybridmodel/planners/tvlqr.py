@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from hybridmodel.planners.differential.steps import steps_of
 from hybridmodel.planners.planner import Plan
-from hybridmodel.planners.steps import steps_of
 from hybridmodel.problem import OptimalControlProblem
 
 

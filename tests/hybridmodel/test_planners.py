@@ -163,7 +163,7 @@ def test_the_seed_decides(kind: str) -> None:
 def test_knots_take_over_a_plan_that_they_can_make() -> None:
     planner = small("cem", SWING, knots=5, iterations=1)
     guess = planner.plan(np.array([0.4, 0.1]))
-    again = planner.basis @ planner.projection @ torch.tensor(guess.u)
+    again = planner.space.matrix @ planner.space.pseudo_inverse @ torch.tensor(guess.u)
     assert again.numpy() == pytest.approx(guess.u, abs=1e-12)
     assert planner.plan(np.array([0.4, 0.1]), warm_start=guess).cost <= guess.cost * (1 + 1e-9)
 

@@ -15,12 +15,19 @@ from torch import Tensor
 from hybridmodel import Cost, HybridModel, OptimalControlProblem, Plan, Quadratic, Status
 from hybridmodel.planners.cem import CEM
 from hybridmodel.planners.icem import ICEM
-from hybridmodel.planners.knots import CubicKnots, EveryStep, Held, Knots, LinearKnots, Rates
 from hybridmodel.planners.mppi import MPPI, temperature, weights
-from hybridmodel.planners.noise import coloured
 from hybridmodel.planners.random_shooting import RandomShooting
 from hybridmodel.planners.refined import RefinedCEM
-from hybridmodel.planners.sampling import Distribution, Round, Sampling
+from hybridmodel.planners.sampling.knots import (
+    CubicKnots,
+    EveryStep,
+    Held,
+    Knots,
+    LinearKnots,
+    Rates,
+)
+from hybridmodel.planners.sampling.noise import coloured
+from hybridmodel.planners.sampling.search import Distribution, Round, Sampling
 from physics import CartPole, Linear, Pendulum
 
 PLANNERS: Mapping[str, tuple[type[Sampling], Mapping[str, Any]]] = {
@@ -364,10 +371,10 @@ def test_icem_draws_ever_fewer() -> None:
 def test_icem_keeps_elites_from_plan_to_plan() -> None:
     planner = ICEM(SWING, samples=60, elites=10, keep=0.5)
     plan = planner.plan(START)
-    elites = plan.multipliers["elites"]
+    elites = plan.elites
     assert elites.shape == (8, 5, 1)
     shifted = plan.shift()
-    assert np.array_equal(shifted.multipliers["elites"][:-1], elites[1:])
+    assert np.array_equal(shifted.elites[:-1], elites[1:])
     seen: list[Tensor] = []
 
     class Spy(ICEM):
@@ -378,9 +385,9 @@ def test_icem_keeps_elites_from_plan_to_plan() -> None:
     Spy(SWING, samples=60, elites=10, keep=0.5).plan(plan.x[1], warm_start=shifted)
     first = seen[0].numpy()
     assert first[0] == pytest.approx(shifted.u, abs=1e-12)
-    assert first[1:6].transpose(1, 0, 2) == pytest.approx(shifted.multipliers["elites"], abs=1e-12)
+    assert first[1:6].transpose(1, 0, 2) == pytest.approx(shifted.elites, abs=1e-12)
     for wrong in (np.full((8, 5, 1), np.nan), np.full((8, 0, 1), 1.0), np.ones((8, 1))):
-        broken = dataclasses.replace(shifted, multipliers={"elites": wrong})
+        broken = dataclasses.replace(shifted, elites=wrong)
         assert planner.plan(START, warm_start=broken).usable
     assert CEM(SWING, samples=40, elites=8).plan(START, warm_start=shifted).usable
 

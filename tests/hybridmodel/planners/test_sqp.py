@@ -11,11 +11,11 @@ import torch
 
 from hybridmodel import Cost, HybridModel, MultipleShooting, OptimalControlProblem, Quadratic
 from hybridmodel.planners import Plan, Status
-from hybridmodel.planners.active_rows import solve_active
-from hybridmodel.planners.interior_point import solve_interior
-from hybridmodel.planners.shooting_nodes import CasadiNodes, KernelNodes
+from hybridmodel.planners.shooting.active_rows import solve_active
+from hybridmodel.planners.shooting.interior_point import solve_interior
+from hybridmodel.planners.shooting.nodes import CasadiNodes, KernelNodes
+from hybridmodel.planners.shooting.quadratic import RiccatiSolver, Solution, StageQP
 from hybridmodel.planners.sqp import SQP
-from hybridmodel.planners.structured_qp import RiccatiSolver, Solution, StageQP
 from physics import CartPole, Linear, Pendulum
 from residuals import MLP
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from hybridmodel.model import HybridModel
-from hybridmodel.planners.mapped import Mapped
+from hybridmodel.planners.differential.mapped import Mapped
 from hybridmodel.rollouts import served, unavailable
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hybridmodel.planners.active_rows import solve_active
-from hybridmodel.planners.interior_point import solve_interior
-from hybridmodel.planners.shooting_program import Derivatives, ShootingProgram, Values
-from hybridmodel.planners.structured_qp import RiccatiSolver, Solution, StageQP
+from hybridmodel.planners.shooting.active_rows import solve_active
+from hybridmodel.planners.shooting.interior_point import solve_interior
+from hybridmodel.planners.shooting.program import Derivatives, ShootingProgram, Values
+from hybridmodel.planners.shooting.quadratic import RiccatiSolver, Solution, StageQP
 
 _ARMIJO = 1e-4
 _SHORT, _SHORTEST = 0.1, 1e-6  # α up to which δ is tried before it, and at last

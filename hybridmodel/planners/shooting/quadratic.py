@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hybridmodel.planners.riccati_functions import factorisation, substitution
+from hybridmodel.planners.shooting.riccati import factorisation, substitution
 
 _FIRST, _LEAST, _MOST = 1e-4, 1e-10, 1e12  # δ₀, δ_min, δ_max
 _FASTER, _FAST, _SLOWER = 100.0, 8.0, 1 / 3  # κ̄₊, κ₊, κ₋

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import casadi as ca
 import numpy as np
 
-from hybridmodel.planners.mapped import Mapped
+from hybridmodel.planners.differential.mapped import Mapped
 from hybridmodel.problem import OptimalControlProblem
 
 

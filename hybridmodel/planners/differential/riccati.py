@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotrs
 
-from hybridmodel.planners.box import box_qp
+from hybridmodel.planners.differential.box import box_qp
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybridmodel.planners.knots import Knots
+from hybridmodel.planners.sampling.knots import Knots
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import casadi as ca
 import numpy as np
 
-from hybridmodel.planners.riccati_functions import Buffered
-from hybridmodel.planners.shooting_nodes import nodes
+from hybridmodel.planners.shooting.nodes import nodes
+from hybridmodel.planners.shooting.riccati import Buffered
 from hybridmodel.problem import OptimalControlProblem
 
 

@@ -18,17 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybridmodel.planners import knots as shapes
-from hybridmodel.planners.contest import Contest
-from hybridmodel.planners.knots import Knots
-from hybridmodel.planners.noise import coloured
 from hybridmodel.planners.planner import Candidate, Planner, Status, Task
-from hybridmodel.planners.points import Points, across, along
-from hybridmodel.planners.proposals import Policy, proposed
+from hybridmodel.planners.sampling import knots as shapes
+from hybridmodel.planners.sampling.contest import Contest
+from hybridmodel.planners.sampling.knots import Knots
+from hybridmodel.planners.sampling.noise import coloured
+from hybridmodel.planners.sampling.points import Points, across, along
+from hybridmodel.planners.sampling.proposals import Policy, proposed
 from hybridmodel.problem import OptimalControlProblem
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
-_ELITES = "elites"  # name of (H, n, nu) inputs that a plan carries on, beside its multipliers
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +130,6 @@ class Sampling(Planner):
         kind = PRECISIONS[self.precision]
         return Points(shapes.of(self.knots), problem.horizon, *bounds, kind)
 
-    @property
-    def basis(self) -> Tensor:
-        """M (H, K) of the points."""
-        return self.space.matrix
-
-    @property
-    def projection(self) -> Tensor:
-        """M⁺ (K, H)."""
-        return self.space.pseudo_inverse
-
     @final
     def search(self, task: Task) -> Candidate:
         generator = torch.Generator().manual_seed(task.seed)
@@ -165,7 +154,7 @@ class Sampling(Planner):
             status=Status.FAILED if contest.best is None else status,
             iterations=iteration,
             evaluated=evaluated,
-            multipliers=carried,
+            elites=carried,
         )
 
     def _first(self, task: Task, origin: Tensor) -> Distribution:
@@ -176,16 +165,16 @@ class Sampling(Planner):
             return Distribution(mean, torch.full_like(mean, self.spread), mean[None])
         mean = space.nearest(torch.tensor(task.guess.u), origin)
         joining = mean[None]
-        elites = task.guess.multipliers.get(_ELITES) if self.carries else None
+        elites = task.guess.elites if self.carries else None
         if elites is not None and elites.ndim == 3 and elites.shape[::2] == task.guess.u.shape:
             kept = torch.tensor(np.nan_to_num(elites)).transpose(0, 1)
             joining = torch.cat([joining, space.nearest(kept, origin)])
         return Distribution(mean, torch.full_like(mean, self.warm_spread), joining)
 
-    def _carried(self, contest: Contest, last: Distribution) -> dict[str, np.ndarray]:
+    def _carried(self, contest: Contest, last: Distribution) -> np.ndarray | None:
         if not self.carries:
-            return {}
-        return {_ELITES: contest.inputs(last.joining).transpose(0, 1).double().numpy()}
+            return None
+        return contest.inputs(last.joining).transpose(0, 1).double().numpy()
 
     def _proposals(self, task: Task, generator: torch.Generator, origin: Tensor) -> Tensor | None:
         """Points (n, K, nu) of what the policy does from x₀."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hybridmodel.planners.structured_qp import (
+from hybridmodel.planners.shooting.quadratic import (
     Convex,
     RiccatiSolver,
     Solution,

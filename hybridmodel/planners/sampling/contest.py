@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hybridmodel.planners.judge import Judge
 from hybridmodel.planners.planner import FEASIBLE, Task
-from hybridmodel.planners.points import Points
+from hybridmodel.planners.sampling.points import Points
 from hybridmodel.problem import OptimalControlProblem
 
 Judged = tuple[float, np.ndarray, float]  # cost, states (H+1, nx), violation

@@ -13,7 +13,7 @@ import casadi as ca
 import numpy as np
 
 from hybridmodel.model import HybridModel
-from hybridmodel.planners.riccati_functions import Buffered
+from hybridmodel.planners.shooting.riccati import Buffered
 from hybridmodel.rollouts import unavailable
 
 

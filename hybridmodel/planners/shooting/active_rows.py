@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hybridmodel.planners.structured_qp import RiccatiSolver, Solution, StageQP, scale, shifted
+from hybridmodel.planners.shooting.quadratic import RiccatiSolver, Solution, StageQP, scale, shifted
 
 _STIFFNESS = 1e6  # of active rows, against the largest number of H
 _REFINEMENTS = 4

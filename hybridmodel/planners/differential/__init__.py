@@ -1,0 +1,1 @@
+"""Differential dynamic programming: expansions along a path, and the backward sweep."""

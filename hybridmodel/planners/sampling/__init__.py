@@ -1,0 +1,1 @@
+"""What planners that draw candidates share."""
