@@ -49,6 +49,7 @@ def accepted(
         status=given.status,
         multipliers=_multipliers(given.multipliers),
         gains=gains,
+        elites=_elites(given.elites, u.shape),
         iterations=int(given.iterations),
         seconds=float(given.seconds),
     )
@@ -97,6 +98,15 @@ def _own(rows: object, shape: tuple[int, ...]) -> np.ndarray | None:
     """A copy, since a planner may reuse its arrays; None where it is of another shape."""
     array = np.array(rows, dtype=float)
     return array if array.shape == shape else None
+
+
+def _elites(rows: object, shape: tuple[int, ...]) -> np.ndarray | None:
+    """(H, n, nu) where they are finite; they only start the next search."""
+    if rows is None:
+        return None
+    array = np.array(rows, dtype=float)
+    fits = array.ndim == 3 and array.shape[::2] == shape and bool(np.isfinite(array).all())
+    return array if fits else None
 
 
 def _multipliers(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
