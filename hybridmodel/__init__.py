@@ -103,13 +103,16 @@ if TYPE_CHECKING:
     from hybridmodel.planners import LinearKnots as LinearKnots
     from hybridmodel.planners import MultipleShooting as MultipleShooting
     from hybridmodel.planners import Plan as Plan
+    from hybridmodel.planners import PlanCheck as PlanCheck
     from hybridmodel.planners import Planner as Planner
+    from hybridmodel.planners import Portfolio as Portfolio
     from hybridmodel.planners import RandomShooting as RandomShooting
     from hybridmodel.planners import Rates as Rates
     from hybridmodel.planners import RefinedCEM as RefinedCEM
     from hybridmodel.planners import Sampling as Sampling
     from hybridmodel.planners import Status as Status
     from hybridmodel.planners import Worker as Worker
+    from hybridmodel.planners import check_plan as check_plan
     from hybridmodel.planners import tvlqr as tvlqr
     from hybridmodel.problem import OptimalControlProblem as OptimalControlProblem
     from hybridmodel.risk import Expected as Expected
@@ -199,13 +202,16 @@ _HOMES = {
         "LinearKnots",
         "MultipleShooting",
         "Plan",
+        "PlanCheck",
         "Planner",
+        "Portfolio",
         "RandomShooting",
         "Rates",
         "RefinedCEM",
         "Sampling",
         "Status",
         "Worker",
+        "check_plan",
         "tvlqr",
     ),
     "hybridmodel.problem": ("OptimalControlProblem",),

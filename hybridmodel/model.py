@@ -414,7 +414,7 @@ class HybridModel(nn.Module):
         memo[id(self)] = fresh
         return fresh
 
-    def rebuilt(self, system: System | None = None) -> HybridModel:
+    def rebuilt(self, system: System | None = None, *, substeps: int | None = None) -> HybridModel:
         """A copy with the same residual weights, on another system of the same kind if given.
 
         The copy's ϑ is this model's where the system stays, else zero.
@@ -426,7 +426,7 @@ class HybridModel(nn.Module):
             placement=self.placement,
             fit_parameters=self.fit_parameters,
             integrator=self.integrator,
-            substeps=self.substeps,
+            substeps=self.substeps if substeps is None else substeps,
             hold=self.hold,
             features=self.features,
             backend=self.backend,

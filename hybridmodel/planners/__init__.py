@@ -7,6 +7,7 @@ from hybridmodel.planners.ilqr import ILQR
 from hybridmodel.planners.mppi import MPPI
 from hybridmodel.planners.multiple_shooting import MultipleShooting
 from hybridmodel.planners.planner import Plan, Planner, Status
+from hybridmodel.planners.portfolio import Portfolio
 from hybridmodel.planners.random_shooting import RandomShooting
 from hybridmodel.planners.refined import RefinedCEM
 from hybridmodel.planners.sampling.knots import (
@@ -20,6 +21,7 @@ from hybridmodel.planners.sampling.knots import (
 from hybridmodel.planners.sampling.search import Sampling
 from hybridmodel.planners.sqp import SQP
 from hybridmodel.planners.tvlqr import tvlqr
+from hybridmodel.planners.verification import PlanCheck, check_plan
 from hybridmodel.planners.worker import Worker
 
 __all__ = [
@@ -36,12 +38,15 @@ __all__ = [
     "LinearKnots",
     "MultipleShooting",
     "Plan",
+    "PlanCheck",
     "Planner",
+    "Portfolio",
     "RandomShooting",
     "Rates",
     "RefinedCEM",
     "Sampling",
     "Status",
     "Worker",
+    "check_plan",
     "tvlqr",
 ]
