@@ -194,7 +194,11 @@ class HybridModel(nn.Module):
         member   as in `forward`; "each" gives (E, …, H+1, nx), every member on a path of its own.
                  The mean of these is not the rollout of the mean.
         """
-        start = x0[None] if member == "each" else x0
+        start = x0
+        if member == "each":  # the axis of members leads those of the batch, whoever has them
+            given = [(x0, 1), (u, 2), *([] if d is None else [(d, 2)])]
+            axes = max(t.dim() - own for t, own in given)
+            start = x0.reshape((1,) * (axes + 2 - x0.dim()) + x0.shape)
         return self.rollout_from(start, u, d, p=p, member=member)
 
     def rollout_from(

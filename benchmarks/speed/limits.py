@@ -54,10 +54,10 @@ def function(*, name: Name, dtype: str) -> Callable[[], object]:
             lanes.store(_value(lanes, name, lanes.load(source, i, part)), target, i, part)
     builder.ret_void()
     compiled = engine.compiled(module, [name])
-    given, words = _aligned(rows * shape.lanes, dtype)
+    given = _aligned(rows * shape.lanes, dtype)
 
     def call() -> torch.Tensor:
-        compiled.run(name, words, given.nbytes, threads=1)
+        compiled.run(name, given.data_ptr(), given.nbytes, threads=1)
         return given
 
     return call
@@ -80,10 +80,10 @@ def multiply_adds(*, dtype: str) -> Callable[[], object]:
         lanes.write(value, lanes.vector_at(target, i))
     builder.ret_void()
     compiled = engine.compiled(module, ["sums"])
-    given, words = _aligned(count * shape.width, dtype)
+    given = _aligned(count * shape.width, dtype)
 
     def call() -> torch.Tensor:
-        compiled.run("sums", words, given.nbytes, threads=1)
+        compiled.run("sums", given.data_ptr(), given.nbytes, threads=1)
         return given
 
     return call
@@ -100,12 +100,11 @@ def _chains(shape: Shape) -> int:
     return 24 if shape.tile == 8 else 12
 
 
-def _aligned(count: int, dtype: str) -> tuple[torch.Tensor, np.ndarray]:
-    """Numbers, and the same as words, which is what a kernel's first argument holds."""
+def _aligned(count: int, dtype: str) -> torch.Tensor:
+    """Numbers that begin where vectors may."""
     room = 2 * torch.randn(count + 64, dtype=cart_pole.DTYPES[dtype])
     start = -room.data_ptr() % 64 // room.element_size()
-    given = room[start : start + count]
-    return given, given.numpy().view(np.int64)
+    return room[start : start + count]
 
 
 def _value(lanes: Lanes, name: Name, x: Value) -> Value:

@@ -131,7 +131,7 @@ class Derivatives:
         sites = (self._program.callees[c.callee].n_weights for c in self._program.calls)
         threads = 1 + N * (directions + order) * sum(sites) // _OWN_THREAD
         threads = min(threads, torch.get_num_threads(), words["groups"])
-        compiled.run("nodes", fields, size, threads)
+        compiled.run("nodes", fields.buffer_info()[0], size, threads)
         self._held |= results
         self._directions |= dict.fromkeys(results.keys() & self._directions, directions)
 

@@ -9,7 +9,6 @@ import hashlib
 import os
 import threading
 import weakref
-from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -68,12 +67,12 @@ class Compiled:
         kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
         self._functions = {name: kind(self._engine.get_function_address(name)) for name in names}
 
-    def run(self, name: str, fields: array[int], scratch_bytes: int, threads: int) -> None:
-        """Runs a kernel on this many threads; the caller's is one."""
-        function, (address, _) = self._functions[name], fields.buffer_info()
+    def run(self, name: str, fields: int, scratch_bytes: int, threads: int) -> None:
+        """Runs a kernel on this many threads, the caller's is one; fields is an address."""
+        function = self._functions[name]
 
         def work() -> None:
-            function(address, _scratch(scratch_bytes))
+            function(fields, _scratch(scratch_bytes))
 
         helpers: list[_Helper] = []
         try:

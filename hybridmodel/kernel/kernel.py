@@ -198,7 +198,8 @@ class Kernel:
         rows += H * (x0.shape[1] + 1) if reverse else 0
         work = self.program.work * self.shape.span * each * groups * H
         threads = min(torch.get_num_threads(), 1 + work // _WORTH_A_THREAD, groups)
-        compiled.run(name, fields, rows * self.shape.lanes * self.shape.bytes, threads)
+        scratch = rows * self.shape.lanes * self.shape.bytes
+        compiled.run(name, fields.buffer_info()[0], scratch, threads)
 
 
 @torch.library.custom_op("hybridmodel::rollout", mutates_args=())

@@ -79,8 +79,7 @@ def check_plan(
     apart = max((float(p.abs().max()) for p in pairs if p.numel()), default=0.0)
     return PlanCheck(
         stationarity=float(found.abs().max()) / scale,
-        complementarity=max((float(p.abs().max()) for p in pairs if p.numel()), default=0.0)
-        / scale,
+        complementarity=apart / scale,
         violation=violation,
         cost_gap=abs(cost - plan.cost) / (1 + abs(cost)),
         gradient_gap=_gradient_gap(problem, x0, u, pi, seed),

@@ -96,6 +96,10 @@ def test_members_are_one_kernel_each_and_agree() -> None:
     x0, u = drawn(20)
     for member in ("mean", 0, 2, "each"):
         same(of.rollout(x0, u, member=member), torch_of.rollout(x0, u, member=member))
+    each = of.rollout(x0[0], u, member="each")  # candidates that start together
+    same(each, torch_of.rollout(x0[0], u, member="each"))
+    assert each.shape == (3, 20, u.shape[1] + 1, 4)
+    same(each[2], of.rollout(x0[0], u, member=2))
     apart = torch.stack([drawn(20, seed=k)[0] for k in range(3)])
     found = []
     for one in (of, torch_of):
