@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from hybridmodel.planners.differential.steps import steps_of
+from hybridmodel.planners.differential.chart import Chart
+from hybridmodel.planners.nodes import nodes
 from hybridmodel.planners.planner import Plan
 from hybridmodel.problem import OptimalControlProblem
 
@@ -38,12 +39,16 @@ def tvlqr(
         if matrix is not None and np.shape(matrix) != (n, n):
             raise ValueError(f"{name} must have shape {(n, n)}, got {np.shape(matrix)}")
     signals = problem.problem_parameters(parameters)[:H, : model.system.nd]
-    F = steps_of(model, H, 1).jacobian(plan.x[:-1], plan.u, signals)
-    P, gains = np.asarray(Q if final is None else final, dtype=float), []
+    at, n = nodes(model, H), model.nx
+    at.at(np.hstack([plan.x[:-1], plan.u]), signals)
+    F = at.jacobian().transpose(0, 2, 1)
+    chart = Chart(model.system.quaternion_rows, plan.x)
+    T, E = chart.T, chart.E
+    P, gains = T[H].T @ np.asarray(Q if final is None else final, dtype=float) @ T[H], []
     for k in range(H - 1, -1, -1):
-        A, B = F[k, :, : model.nx], F[k, :, model.nx :]
+        A, B = E[k + 1] @ F[k, :, :n] @ T[k], E[k + 1] @ F[k, :, n:]
         K = -np.linalg.solve(R + B.T @ P @ B, B.T @ P @ A)
-        P = Q + A.T @ P @ (A + B @ K)
+        P = T[k].T @ Q @ T[k] + A.T @ P @ (A + B @ K)
         P = 0.5 * (P + P.T)
-        gains.append(K)
+        gains.append(K @ E[k])
     return replace(plan, gains=np.array(gains[::-1]))

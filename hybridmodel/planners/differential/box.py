@@ -22,7 +22,7 @@ def box_qp(
 
     H (n, n); q, low and high (n,). "Not positive" is said of the free rows alone.
     """
-    a = np.clip(0.0, low, high)
+    a, free = np.clip(0.0, low, high), np.ones(len(q), bool)
     for _ in range(_ITERATIONS):
         gradient = H @ a + q
         free = ~(((a <= low) & (gradient > 0)) | ((a >= high) & (gradient < 0)))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import casadi as ca
 import numpy as np
 
-from hybridmodel.planners.differential.mapped import Mapped
+from hybridmodel.planners.buffered import Buffered, at_nodes
 from hybridmodel.problem import OptimalControlProblem
 
 
@@ -35,13 +35,8 @@ class Constraints:
 
     def violation(self) -> np.ndarray:
         """How far all are overstepped together (…,); NaN where one is not finite."""
-        parts = (
-            np.maximum(self.below, 0).sum((-2, -1)),
-            np.abs(self.equal).sum((-2, -1)),
-            np.maximum(self.last_below, 0).sum(-1),
-            np.abs(self.last_equal).sum(-1),
-        )
-        return sum(parts[1:], parts[0])
+        within = np.maximum(self.below, 0).sum((-2, -1)) + np.abs(self.equal).sum((-2, -1))
+        return within + np.maximum(self.last_below, 0).sum(-1) + np.abs(self.last_equal).sum(-1)
 
     def largest(self) -> float:
         """The largest entry in absolute value, 0 where there is none."""
@@ -87,48 +82,47 @@ class Lagrangian:
         self.problem, self.side = problem, side
         model, bounds = problem.model, (problem.state_high, problem.state_low)
         self._rows = tuple(np.flatnonzero(np.isfinite(bound)) for bound in bounds)
-        X = ca.SX if self._scalar() else ca.MX
-        x, u = X.sym("x", model.nx), X.sym("u", model.system.nu)
-        k, pi = X.sym("k"), X.sym("pi", problem.n_parameters)
-        later, weight, rho = X.sym("later"), X.sym("weight"), X.sym("rho")
-        v = X.sym("v", problem.stage.size1_in("v"))
-        outside = ca.vertcat(
-            X(0, 1),
-            *[x[int(i)] - problem.state_high[i] for i in self._rows[0]],
-            *[problem.state_low[i] - x[int(i)] for i in self._rows[1]],
+        H, n = problem.horizon, model.nx
+        self._k = np.arange(H, dtype=float)[:, None]
+        self._later, self._weight = (self._k > 0).astype(float), problem.discount**self._k
+        self._last_weight = np.array(problem.discount**H)
+        z, end = ca.MX.sym("z", n + model.system.nu), ca.MX.sym("end", n)
+        x, u, k, pi = z[:n], z[n:], ca.MX.sym("k"), ca.MX.sym("pi", problem.n_parameters)
+        later, weight, rho = (ca.MX.sym(name) for name in ("later", "weight", "rho"))
+        v = ca.MX.sym("v", len(problem.weights()))
+
+        def outside(x: ca.MX) -> list[ca.MX]:
+            above = [x[int(i)] - problem.state_high[i] for i in self._rows[0]]
+            return above + [problem.state_low[i] - x[int(i)] for i in self._rows[1]]
+
+        stage = (
+            weight * problem.stage(x, u, k, pi, v),
+            ca.vertcat(problem.path_g(x, u, pi), *(later * row for row in outside(x))),
+            problem.path_h(x, u, pi),
         )
-        stage = {
-            "cost": weight * problem.stage(x, u, k, pi, v),
-            "below": ca.vertcat(problem.path_g(x, u, pi), later * outside),
-            "equal": problem.path_h(x, u, pi),
-        }
-        last = {
-            "cost": weight * problem.terminal(x, pi, v),
-            "below": ca.vertcat(problem.end_g(x, pi), outside),
-            "equal": problem.end_h(x, pi),
-        }
-        self._forms: dict[str, Mapped] = {}
-        H = problem.horizon
-        for name, terms, z, given, count in (
-            ("stage", stage, ca.vertcat(x, u), [x, u, k, pi, later, weight], H),
-            ("last", last, x, [x, pi, weight], 1),
+        last = (
+            weight * problem.terminal(end, pi, v),
+            ca.vertcat(problem.end_g(end, pi), *outside(end)),
+            problem.end_h(end, pi),
+        )
+        self._sizes = [part.numel() for part in (*stage[1:], *last[1:])]
+        self._forms: dict[str, Buffered] = {}
+        for name, terms, variables, given, count in (
+            ("stage", stage, z, [z, k, pi, later, weight], H),
+            ("last", last, end, [end, pi, weight], 1),
         ):
-            dual_g = X.sym("dual_g", terms["below"].numel())
-            dual_h = X.sym("dual_h", terms["equal"].numel())
-            pushed = ca.fmax(dual_g + rho * terms["below"], 0)
-            merit = (
-                terms["cost"]
-                + (ca.sumsqr(pushed) - ca.sumsqr(dual_g)) / (2 * rho)
-                + ca.dot(dual_h, terms["equal"])
-                + rho / 2 * ca.sumsqr(terms["equal"])
-            )
-            hessian, gradient = ca.hessian(merit, z)
+            cost, below, equal = terms
+            dual_g, dual_h = ca.MX.sym("dual_g", below.numel()), ca.MX.sym("dual_h", equal.numel())
+            pushed = ca.fmax(dual_g + rho * below, 0)
+            merit = cost + (ca.sumsqr(pushed) - ca.sumsqr(dual_g)) / (2 * rho)
+            merit += ca.dot(dual_h, equal) + rho / 2 * ca.sumsqr(equal)
+            hessian, gradient = ca.hessian(merit, variables)
             inputs = [*given, dual_g, dual_h, rho, v]
             shared = [len(inputs) - 2, len(inputs) - 1]
-            value = ca.Function(f"{name}_value", inputs, [merit, *terms.values()])
+            value = ca.Function(f"{name}_value", inputs, [merit, *terms])
             slopes = ca.Function(f"{name}_slopes", inputs, [gradient, hessian])
-            self._forms[f"{name}_value"] = Mapped(value, self.side * count, shared)
-            self._forms[f"{name}_slopes"] = Mapped(slopes, count, shared)
+            self._forms[f"{name}_value"] = at_nodes(value, side * count, shared)
+            self._forms[f"{name}_slopes"] = at_nodes(slopes, count, shared)
         self.refresh()
 
     def refresh(self) -> None:
@@ -137,14 +131,9 @@ class Lagrangian:
 
     def nothing(self) -> Constraints:
         """Multipliers that are zero."""
-        stage, last = (self._forms[f"{name}_value"].found for name in ("stage", "last"))
-        H = self.problem.horizon
-        return Constraints(
-            np.zeros((H, stage[2].shape[1])),
-            np.zeros((H, stage[3].shape[1])),
-            np.zeros(last[2].shape[1]),
-            np.zeros(last[3].shape[1]),
-        )
+        H, (below, equal, last_below, last_equal) = self.problem.horizon, self._sizes
+        shapes = ((H, below), (H, equal), (last_below,), (last_equal,))
+        return Constraints(*(np.zeros(shape) for shape in shapes))
 
     def values(
         self, x: np.ndarray, u: np.ndarray, pi: np.ndarray, duals: Constraints, penalty: float
@@ -153,32 +142,20 @@ class Lagrangian:
         H, side = self.problem.horizon, self.side
 
         def each(rows: np.ndarray) -> np.ndarray:
-            return np.broadcast_to(rows, (side, *rows.shape)).reshape(side * H, -1)
+            return np.broadcast_to(rows, (side, *rows.shape))
 
-        k, later, weight = self._steps()
         shared = np.array(penalty), self._v
         merit, cost, below, equal = self._forms["stage_value"](
-            x[:, :-1].reshape(side * H, -1),
-            u.reshape(side * H, -1),
-            *(each(rows) for rows in (k, pi[:-1], later, weight, duals.below, duals.equal)),
-            *shared,
+            np.concatenate([x[:, :-1], u], 2), *map(each, self._stage(pi, duals)), *shared
         )
         last_merit, last_cost, last_below, last_equal = self._forms["last_value"](
-            x[:, -1],
-            pi[-1],
-            np.array(self._last_weight()),
-            duals.last_below,
-            duals.last_equal,
-            *shared,
+            x[:, -1], *map(each, self._end(pi, duals)), *shared
         )
         return Valued(
             merit.reshape(side, H).sum(1) + last_merit[:, 0],
             cost.reshape(side, H).sum(1) + last_cost[:, 0],
             Constraints(
-                below.reshape(side, H, -1).copy(),
-                equal.reshape(side, H, -1).copy(),
-                last_below.copy(),
-                last_equal.copy(),
+                below.reshape(side, H, -1), equal.reshape(side, H, -1), last_below, last_equal
             ),
         )
 
@@ -186,25 +163,13 @@ class Lagrangian:
         self, x: np.ndarray, u: np.ndarray, pi: np.ndarray, duals: Constraints, penalty: float
     ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
         """Gradients (H, nx + nu), Hessians of the stages, and those of the end."""
-        k, later, weight = self._steps()
         shared = np.array(penalty), self._v
         gradient, hessian = self._forms["stage_slopes"](
-            x[:-1], u, k, pi[:-1], later, weight, duals.below, duals.equal, *shared
+            np.hstack([x[:-1], u]), *self._stage(pi, duals), *shared
         )
-        last = self._forms["last_slopes"](
-            x[-1],
-            pi[-1],
-            np.array(self._last_weight()),
-            duals.last_below,
-            duals.last_equal,
-            *shared,
-        )
-        n, wide = x.shape[1], x.shape[1] + u.shape[1]
-        return (
-            gradient.copy(),
-            hessian.reshape(-1, wide, wide).copy(),
-            (last[0][0].copy(), last[1].reshape(n, n).copy()),
-        )
+        last, curved = self._forms["last_slopes"](x[-1], *self._end(pi, duals), *shared)
+        n = x.shape[1]
+        return gradient, hessian, (last[0], curved.reshape(n, n))
 
     def named(self, duals: Constraints) -> dict[str, np.ndarray]:
         """Multipliers in the layout of `MultipleShooting`; rows of x hold upper less lower."""
@@ -242,15 +207,9 @@ class Lagrangian:
             given["terminal_equality"][0].copy(),
         )
 
-    def _scalar(self) -> bool:
-        problem = self.problem
-        parts = (problem.stage, problem.terminal, problem.path_g, problem.path_h)
-        return all(f.is_a("SXFunction") for f in (*parts, problem.end_g, problem.end_h))
+    def _stage(self, pi: np.ndarray, duals: Constraints) -> tuple[np.ndarray, ...]:
+        """What the functions of a stage are given beside z, one row a step."""
+        return self._k, pi[:-1], self._later, self._weight, duals.below, duals.equal
 
-    def _steps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """k, whether x has bounds there, and γᵏ, each (H, 1)."""
-        k = np.arange(self.problem.horizon, dtype=float)[:, None]
-        return k, (k > 0).astype(float), self.problem.discount**k
-
-    def _last_weight(self) -> float:
-        return float(self.problem.discount**self.problem.horizon)
+    def _end(self, pi: np.ndarray, duals: Constraints) -> tuple[np.ndarray, ...]:
+        return pi[-1], self._last_weight, duals.last_below, duals.last_equal

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import casadi as ca
 import numpy as np
 
-from hybridmodel.planners.shooting.nodes import nodes
-from hybridmodel.planners.shooting.riccati import Buffered
+from hybridmodel.planners.buffered import Buffered, at_nodes
+from hybridmodel.planners.nodes import nodes
 from hybridmodel.problem import OptimalControlProblem
 
 
@@ -191,27 +191,9 @@ def _functions(
     name: str, inputs: list[ca.MX], f: ca.MX, c: ca.MX, N: int
 ) -> tuple[Buffered, Buffered]:
     """(f, c) and (∇f, ∇²(f + λᵀc), ∂c/∂z by columns of its transpose) at N nodes."""
-    z = inputs[0]
-    n, m = z.shape[0], c.shape[0]
-    given = ca.MX.sym("multipliers", m)
-    gradient = ca.densify(ca.gradient(f, z))
-    hessian = ca.densify(ca.hessian(f + ca.dot(given, c), z)[0])
-    jacobian = ca.densify(ca.jacobian(c, z))
-    value = _plain(ca.Function(name, inputs, [f, ca.densify(c)]))
-    both = _plain(
-        ca.Function(f"{name}_derivatives", [*inputs, given], [gradient, hessian, jacobian])
-    )
-    return (
-        Buffered(value.map(f"{name}s", "serial", N, [1], []), [(N, 1), (N, m)]),
-        Buffered(
-            both.map(f"{name}s_derivatives", "serial", N, [1], []), [(N, n), (N, n, n), (N, n, m)]
-        ),
-    )
-
-
-def _plain(function: ca.Function) -> ca.Function:
-    """In scalar operations where it can be, which is faster for small graphs."""
-    try:
-        return function.expand()
-    except RuntimeError:
-        return function
+    z, given = inputs[0], ca.MX.sym("multipliers", c.shape[0])
+    hessian, _ = ca.hessian(f + ca.dot(given, c), z)
+    value = ca.Function(name, inputs, [f, c])
+    derived = [ca.gradient(f, z), hessian, ca.jacobian(c, z)]
+    both = ca.Function(f"{name}_derivatives", [*inputs, given], derived)
+    return at_nodes(value, N, [1]), at_nodes(both, N, [1])

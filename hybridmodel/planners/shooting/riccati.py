@@ -9,45 +9,11 @@ pivots tell the inertia of the whole system.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import casadi as ca
-import numpy as np
 
-
-class Buffered:
-    """A CasADi Function between numpy arrays, without copies of CasADi's own.
-
-    Arguments are contiguous float64 whose memory is that of CasADi's columns; results are new
-    arrays of the given shapes.
-    """
-
-    def __init__(self, function: ca.Function, shapes: Sequence[tuple[int, ...]]) -> None:
-        self.function, self.shapes = function, tuple(shapes)
-        self._buffer, self._run = function.buffer()
-        sizes = [function.nnz_in(i) for i in range(function.n_in())]
-        self._sizes = sizes
-        for i, shape in enumerate(self.shapes):
-            if function.nnz_out(i) != int(np.prod(shape)):
-                raise ValueError(
-                    f"shapes[{i}] must hold {function.nnz_out(i)} numbers, got {shape}"
-                )
-
-    def __call__(self, *arguments: np.ndarray) -> list[np.ndarray]:
-        held = []
-        for i, (argument, size) in enumerate(zip(arguments, self._sizes, strict=True)):
-            array = np.ascontiguousarray(argument, dtype=np.float64)
-            if array.size != size:
-                raise ValueError(f"argument {i} must hold {size} numbers, got {array.shape}")
-            held.append(array)
-            if size:
-                self._buffer.set_arg(i, array.reshape(-1).data)  # pyright: ignore[reportCallIssue]
-        results = [np.empty(shape) for shape in self.shapes]
-        for i, result in enumerate(results):
-            if result.size:
-                self._buffer.set_res(i, result.reshape(-1).data)  # pyright: ignore[reportCallIssue]
-        self._run()
-        return results
+from hybridmodel.planners.buffered import Buffered
 
 
 def factorisation(nx: int, nu: int, N: int) -> Buffered:

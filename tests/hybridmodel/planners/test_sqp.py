@@ -11,9 +11,9 @@ import torch
 
 from hybridmodel import Cost, HybridModel, MultipleShooting, OptimalControlProblem, Quadratic
 from hybridmodel.planners import Plan, Status
+from hybridmodel.planners.nodes import CasadiNodes, KernelNodes
 from hybridmodel.planners.shooting.active_rows import solve_active
 from hybridmodel.planners.shooting.interior_point import solve_interior
-from hybridmodel.planners.shooting.nodes import CasadiNodes, KernelNodes
 from hybridmodel.planners.shooting.quadratic import RiccatiSolver, Solution, StageQP
 from hybridmodel.planners.sqp import SQP
 from physics import CartPole, Linear, Pendulum
