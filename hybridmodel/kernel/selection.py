@@ -26,6 +26,7 @@ from hybridmodel.kernel.uniform import evaluate
 from hybridmodel.structure import structure, unregistered
 from residuals import Members, Probabilistic
 
+KEPT = 32  # kernels of a model: its members, in training and not, and what it was before
 WIDEST = 512  # sides of a matrix up to which its product is the kernel's own
 
 Member = int | Literal["mean"]
@@ -45,7 +46,8 @@ class Served:
         assert model is not None
         key = (member, structure(model), self._of_problem())
         if key not in self._kernels:
-            self._kernels = {k: v for k, v in self._kernels.items() if k[1:] == key[1:]}
+            while len(self._kernels) >= KEPT:
+                del self._kernels[next(iter(self._kernels))]
             try:
                 self._kernels[key] = self._made(model, dtype, member)
             except (NotLoweredError, RefusalError) as reason:

@@ -164,6 +164,17 @@ def test_new_weights_are_seen_without_a_new_kernel(model, reference) -> None:
     assert served(model).kernel(torch.float64)[0] is kernel
 
 
+def test_training_and_evaluation_take_turns_without_new_kernels(model) -> None:
+    x0, u = drawn(20)
+    found = []
+    for training in (True, False, True, False):
+        model.train(training)
+        model.rollout(x0, u)
+        found.append(served(model).kernel(torch.float64)[0])
+    assert found[0] is found[2]
+    assert found[1] is found[3]
+
+
 def test_float32_rollouts_agree_to_float32(model, reference) -> None:
     x0, u = drawn(64, horizon=30)
     ours = copy.deepcopy(model).float()
