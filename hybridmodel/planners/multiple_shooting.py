@@ -17,6 +17,7 @@ import numpy as np
 
 from hybridmodel.planners.cem import CEM
 from hybridmodel.planners.planner import FEASIBLE, Candidate, Plan, Planner, Status, Task
+from hybridmodel.planners.shooting.attempts import SHORTFALL, Ranked, settled
 from hybridmodel.planners.shooting.dynamics import (
     Dynamics,
     Form,
@@ -27,10 +28,8 @@ from hybridmodel.planners.shooting.dynamics import (
 from hybridmodel.planners.shooting.nonlinear import NonlinearProgram
 from hybridmodel.problem import OptimalControlProblem
 
-_SHORTFALL = 2.0  # a result this many times the promised cost above it is another optimum
 _KNOTS = 12  # of the sampling search
 _FORMS = ("auto", *get_args(Form))
-_Ranked = tuple[tuple[bool, float], Candidate]  # infeasible, cost
 
 
 class MultipleShooting(Planner):
@@ -124,33 +123,26 @@ class MultipleShooting(Planner):
     def search(self, task: Task) -> Candidate:
         if self._forms is not self.problem.forms:
             self._build()
-        found: list[_Ranked] = []
+        found: list[Ranked] = []
         iterations, promised = 0, np.inf
         if task.guess is not None:
             found = [self._ranked(Candidate(task.guess.u, Status.BUDGET, 0), task)]
             if np.isfinite(task.guess.cost):
-                promised = task.guess.cost + _SHORTFALL * abs(task.guess.cost)
+                promised = task.guess.cost + SHORTFALL * abs(task.guess.cost)
         for warm, guess in self._attempts(task):
             candidate = self._program.solve(guess, task, warm=warm)
             iterations += candidate.iterations
             found.append(self._ranked(candidate, task))
             (infeasible, cost), _ = min(found, key=lambda pair: pair[0])
-            done = self._settled(found) is not None and not infeasible and cost <= promised
+            done = (
+                settled(found, self.tolerance) is not None and not infeasible and cost <= promised
+            )
             if done or task.expired():
                 break
-        best, settled = min(found, key=lambda pair: pair[0])[1], self._settled(found)
-        if settled is not None:
-            best = replace(best, status=settled.status, multipliers=settled.multipliers)
+        best, chosen = min(found, key=lambda pair: pair[0])[1], settled(found, self.tolerance)
+        if chosen is not None:
+            best = replace(best, status=chosen.status, multipliers=chosen.multipliers)
         return replace(best, iterations=iterations)
-
-    def _settled(self, found: list[_Ranked]) -> Candidate | None:
-        """One that converged and, to the tolerance, is as cheap as the best of these."""
-        (infeasible, cost), _ = min(found, key=lambda pair: pair[0])
-        near = cost + self.tolerance * (1 + abs(cost))
-        for rank, candidate in found:
-            if candidate.status is Status.CONVERGED and rank <= (infeasible, near):
-                return candidate
-        return None
 
     def _attempts(self, task: Task) -> Iterator[tuple[bool, Plan]]:
         """Whether it is warm, and the starting point of each attempt, made when it is needed."""
@@ -171,7 +163,7 @@ class MultipleShooting(Planner):
             if np.isfinite(x).all():
                 yield False, replace(rest, u=u, x=x)
 
-    def _ranked(self, found: Candidate, task: Task) -> _Ranked:
+    def _ranked(self, found: Candidate, task: Task) -> Ranked:
         """How good inputs are under the model: feasible ones first, then by cost."""
         u = np.clip(found.u, self.problem.input_low, self.problem.input_high)
         cost, _, violation = self.problem.evaluate(task.x0, u, task.pi)

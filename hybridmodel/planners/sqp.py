@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from hybridmodel.planners.planner import FEASIBLE, Candidate, Plan, Planner, Status, Task
+from hybridmodel.planners.shooting.attempts import SHORTFALL, Ranked, settled
 from hybridmodel.planners.shooting.program import ShootingProgram
 from hybridmodel.planners.shooting.quadratic import StageQP
 from hybridmodel.planners.shooting.step import Iterate, Stepper
@@ -29,8 +30,6 @@ from hybridmodel.rollouts import REPEATED, objective_kernel
 _PENALTY, _LARGEST = 1e3, 1e8  # ρ at the start and at most
 _STRONGER = 10.0  # how fast ρ grows
 _NEAR = 1e-2  # how much estimated multipliers must help to be taken: they do near an optimum
-_SHORTFALL = 2.0  # a result this many times the promised cost above it is another optimum
-_Ranked = tuple[tuple[bool, float], Candidate]  # infeasible, cost
 _Judge = Callable[[np.ndarray], tuple[float, np.ndarray, float]]
 
 
@@ -88,41 +87,34 @@ class SQP(Planner):
     def _searched(self, task: Task) -> Candidate:
         if self._forms is not self.problem.forms:
             self._build()
-        found: list[_Ranked] = []
+        found: list[Ranked] = []
         judge = self._judge(task)
         promised, iterations = np.inf, 0
         if task.guess is not None:
             guess = Candidate(task.guess.u, Status.BUDGET, 0, multipliers=task.guess.multipliers)
             found.append(self._ranked(guess, judge))
             if np.isfinite(task.guess.cost):
-                promised = task.guess.cost + _SHORTFALL * abs(task.guess.cost)
+                promised = task.guess.cost + SHORTFALL * abs(task.guess.cost)
         for candidate in self._attempts(task):
             iterations += candidate.iterations
             found.append(self._ranked(candidate, judge))
             (infeasible, cost), _ = min(found, key=lambda pair: pair[0])
-            done = self._settled(found) is not None and not infeasible and cost <= promised
+            done = (
+                settled(found, self.tolerance) is not None and not infeasible and cost <= promised
+            )
             stepped = self.rti and candidate.status is not Status.FAILED
             if done or stepped or task.expired():
                 break
         (_, cost), best = min(found, key=lambda pair: pair[0])
-        status, settled = best.status, self._settled(found)
-        if settled is not None:
-            status = settled.status
-            best = replace(best, multipliers=settled.multipliers, gains=settled.gains)
+        status, chosen = best.status, settled(found, self.tolerance)
+        if chosen is not None:
+            status = chosen.status
+            best = replace(best, multipliers=chosen.multipliers, gains=chosen.gains)
         elif task.expired() and status is Status.BUDGET:
             status = Status.DEADLINE
         elif status is Status.FAILED and np.isfinite(cost):
             status = Status.BUDGET  # the solver broke down, the inputs are still some
         return replace(best, status=status, iterations=iterations)
-
-    def _settled(self, found: list[_Ranked]) -> Candidate | None:
-        """One that converged and, to the tolerance, is as cheap as the best of these."""
-        (infeasible, cost), _ = min(found, key=lambda pair: pair[0])
-        near = cost + self.tolerance * (1 + abs(cost))
-        for rank, candidate in found:
-            if candidate.status is Status.CONVERGED and rank <= (infeasible, near):
-                return candidate
-        return None
 
     def prepare(self, guess: Plan, parameters: np.ndarray | None = None) -> None:
         """The half of a real-time iteration before x₀ is known: derivatives at a guess.
@@ -164,7 +156,7 @@ class SQP(Planner):
                 yield self._solved(self._start(task.x0, task.guess), task)
         yield self._solved(self._start(task.x0, None), task)
 
-    def _ranked(self, found: Candidate, judge: _Judge) -> _Ranked:
+    def _ranked(self, found: Candidate, judge: _Judge) -> Ranked:
         """How good inputs are under the model: feasible ones first, then by cost."""
         if not np.isfinite(found.u).all():
             return (True, np.inf), replace(found, status=Status.FAILED)
