@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hybridmodel.bridges.onnx_to_casadi import from_onnx as from_onnx
     from hybridmodel.bridges.torch_to_casadi import to_casadi as to_casadi
     from hybridmodel.caution import Caution as Caution
+    from hybridmodel.chance import Chance as Chance
     from hybridmodel.checkpoint import CheckpointError as CheckpointError
     from hybridmodel.checkpoint import load as load
     from hybridmodel.checkpoint import save as save
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from hybridmodel.closed_loop import replay as replay
     from hybridmodel.collection import Policy as Policy
     from hybridmodel.collection import collect as collect
+    from hybridmodel.constraints import Soft as Soft
+    from hybridmodel.cost_to_go import CostToGo as CostToGo
     from hybridmodel.costs import Cost as Cost
     from hybridmodel.costs import Quadratic as Quadratic
     from hybridmodel.costs import Tracking as Tracking
@@ -88,6 +91,7 @@ if TYPE_CHECKING:
     from hybridmodel.laws import check_residual as check_residual
     from hybridmodel.laws import check_system as check_system
     from hybridmodel.learned import Learned as Learned
+    from hybridmodel.minimum_time import MinimumTime as MinimumTime
     from hybridmodel.model import HybridModel as HybridModel
     from hybridmodel.online import adapt as adapt
     from hybridmodel.planners import CEM as CEM
@@ -119,6 +123,8 @@ if TYPE_CHECKING:
     from hybridmodel.risk import MeanDeviation as MeanDeviation
     from hybridmodel.risk import TailMean as TailMean
     from hybridmodel.risk import Worst as Worst
+    from hybridmodel.stopping import Stop as Stop
+    from hybridmodel.twins import free_time as free_time
     from hybridmodel.uncertainty import Calibration as Calibration
     from hybridmodel.uncertainty import Noise as Noise
     from hybridmodel.uncertainty import Prediction as Prediction
@@ -136,9 +142,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "hybridmodel.agreement": ("Agreement", "check_agreement"),
     "hybridmodel.caution": ("Caution",),
+    "hybridmodel.chance": ("Chance",),
     "hybridmodel.checkpoint": ("CheckpointError", "load", "save"),
     "hybridmodel.closed_loop": ("RecedingHorizon", "Recording", "receding_horizon", "replay"),
     "hybridmodel.collection": ("Policy", "collect"),
+    "hybridmodel.constraints": ("Soft",),
+    "hybridmodel.cost_to_go": ("CostToGo",),
     "hybridmodel.costs": ("Cost", "Quadratic", "Tracking"),
     "hybridmodel.data": (
         "Dataset",
@@ -186,6 +195,7 @@ _HOMES = {
     ),
     "hybridmodel.laws": ("Finding", "LawReport", "check_residual", "check_system"),
     "hybridmodel.learned": ("Learned",),
+    "hybridmodel.minimum_time": ("MinimumTime",),
     "hybridmodel.model": ("HybridModel",),
     "hybridmodel.online": ("adapt",),
     "hybridmodel.planners": (
@@ -216,6 +226,8 @@ _HOMES = {
     ),
     "hybridmodel.problem": ("OptimalControlProblem",),
     "hybridmodel.risk": ("Expected", "MeanDeviation", "TailMean", "Worst"),
+    "hybridmodel.stopping": ("Stop",),
+    "hybridmodel.twins": ("free_time",),
     "hybridmodel.uncertainty": (
         "Calibration",
         "Noise",

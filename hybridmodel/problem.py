@@ -1,7 +1,7 @@
 """The optimal control problem: the only definition of "the objective".
 
     min  Σ_{k<H} γᵏ ℓ(xₖ, uₖ, k, πₖ) + γᴴ V(x_H, π_H)
-    s.t. xₖ₊₁ = F(xₖ, uₖ, dₖ),  u, x inside their bounds,
+    s.t. xₖ₊₁ = F(xₖ, uₖ, dₖ),  u, x inside their bounds,  |uₖ − uₖ₋₁| ≤ r dt,
          g(xₖ, uₖ, πₖ) ≤ 0,  h(xₖ, uₖ, πₖ) = 0,  g_H(x_H, π_H) ≤ 0,  h_H(x_H, π_H) = 0
 
 H inputs, H + 1 states. π (H+1, nπ) are the problem parameters: the system's exogenous signals d
@@ -19,22 +19,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybridmodel.adaptive import Adaptive
+from hybridmodel.bounds import Bounds, bounds, rates
 from hybridmodel.bridges.casadi_to_torch import to_torch
 from hybridmodel.bridges.network import pack_weights
 from hybridmodel.caution import Caution
+from hybridmodel.chance import Chance, slopes
+from hybridmodel.constraints import Constraints, Given, above, constraints
 from hybridmodel.costs import Cost
 from hybridmodel.forms import Forms
 from hybridmodel.learned import Pieces, cut
 from hybridmodel.model import HybridModel
 from hybridmodel.risk import Risk
 from hybridmodel.rollouts import objective_kernel
+from hybridmodel.stopping import Stop
 from hybridmodel.structure import structure
-from physics import Signal
+from hybridmodel.twins import remembering
 from residuals import Probabilistic
-
-Bounds = tuple[Sequence[float], Sequence[float]]
-StageConstraint = Callable[[ca.SX, ca.SX, ca.SX], ca.SX]
-TerminalConstraint = Callable[[ca.SX, ca.SX], ca.SX]
 
 
 class OptimalControlProblem:
@@ -44,15 +45,20 @@ class OptimalControlProblem:
     horizon                H, steps of `model.dt`
     discount               γ in (0, 1]
     input_bounds           (low, high) of u; default: those of the system's inputs
+    input_rate             (nu,) largest |u̇| r per second, u₋₁ counted in; default: free
     state_bounds           (low, high) of x (continuous states); default: the system's
     inequality, equality   (x, u, π) ↦ SX column, held at every step k < H
-    terminal_inequality, terminal_equality   (x, π) ↦ SX column, held at H
+    terminal_inequality, terminal_equality   (x, π) ↦ SX column, held at H; a constraint that may
+                           be overstepped at a cost is `Soft`, several are given as a list
     caution                what it costs to leave the data of the residual, added to ℓ
     risk                   how the costs of an ensemble's members count; None plans with their mean
+    chance                 the probability with which inequalities and state bounds hold
+    stop                   where the horizon ends because members part
 
-    Bounds hold for the commanded u. What is passed is read now: cost and constraints are asked for
-    their expressions once, of networks that they call only the weights may change without a
-    rebuild, which happens by itself. Raises ValueError naming the argument.
+    Bounds hold for the commanded u. With an `input_rate`, `model` remembers the input before, so
+    that states have nu rows more (see `start`). What is passed is read now: cost and constraints
+    are asked for their expressions once, of networks that they call only the weights may change
+    without a rebuild, which happens by itself. Raises ValueError naming the argument.
     """
 
     def __init__(
@@ -63,13 +69,16 @@ class OptimalControlProblem:
         horizon: int,
         discount: float = 1.0,
         input_bounds: Bounds | None = None,
+        input_rate: Sequence[float] | np.ndarray | None = None,
         state_bounds: Bounds | None = None,
-        inequality: StageConstraint | None = None,
-        equality: StageConstraint | None = None,
-        terminal_inequality: TerminalConstraint | None = None,
-        terminal_equality: TerminalConstraint | None = None,
+        inequality: Given = None,
+        equality: Given = None,
+        terminal_inequality: Given = None,
+        terminal_equality: Given = None,
         caution: Caution | None = None,
         risk: Risk | None = None,
+        chance: Chance | None = None,
+        stop: Stop | None = None,
     ) -> None:
         if model.theta.dtype != torch.float64:
             raise ValueError(f"model must be float64 for planning, it is {model.theta.dtype}")
@@ -77,54 +86,146 @@ class OptimalControlProblem:
             raise ValueError(f"horizon must be at least 1 step, got {horizon}")
         if not 0 < discount <= 1:
             raise ValueError(f"discount must lie in (0, 1], got {discount}")
-        self.model, self.cost, self.horizon, self.discount = model, cost, horizon, discount
-        residual = model.residual
-        if risk is not None and not (isinstance(residual, Probabilistic) and residual.count > 1):
-            raise ValueError(
-                f"risk: needs a model whose residual has members, got {type(residual).__name__}"
-            )
-        self.caution, self.risk = caution, risk
-        self.members: int = residual.count if risk is not None else 1  # type: ignore
         system = model.system
         if not system.nu:
             raise ValueError(f"model: {type(system).__name__} has no inputs, so nothing to plan")
-        self.input_low, self.input_high = _bounds("input_bounds", system.inputs, input_bounds)
-        low, high = _bounds("state_bounds", system.states, state_bounds)
-        free = np.full(model.nx - len(system.states), np.inf)
+        self.input_rate = rates(system.inputs, input_rate)
+        self.model = model if self.input_rate is None else remembering(model)
+        self.cost, self.horizon, self.discount = cost, horizon, discount
+        members = model.residual.count if isinstance(model.residual, Probabilistic) else 1
+        for name, wish in {"risk": risk, "stop": stop}.items():
+            if wish is not None and members < 2:
+                raise ValueError(
+                    f"{name}: needs a model whose residual has members, "
+                    f"got {type(model.residual).__name__}"
+                )
+        if risk is not None and chance is not None:
+            raise ValueError("chance: a risk holds every member's constraints already; take one")
+        self.caution, self.risk, self.chance, self.stop = caution, risk, chance, stop
+        self.members: int = members if risk is not None else 1
+        self.input_low, self.input_high = bounds("input_bounds", system.inputs, input_bounds)
+        low, high = bounds("state_bounds", system.states, state_bounds)
+        free = np.full(self.model.nx - len(system.states), np.inf)
         self.state_low, self.state_high = np.append(low, -free), np.append(high, free)
-
-        n = len(system.states)
-        x, u = ca.SX.sym("x", model.nx), ca.SX.sym("u", system.nu)
-        k, pi = ca.SX.sym("k"), ca.SX.sym("pi", system.nd + len(cost.parameters))
-        own = pi[system.nd :, :]
-        none = ca.SX(0, 1)
-        self.n_parameters: int = pi.shape[0]
-        self.path_g = _constraint("inequality", inequality, [x, u, pi], [x[:n], u, own], none)
-        self.path_h = _constraint("equality", equality, [x, u, pi], [x[:n], u, own], none)
-        self.end_g = _constraint(
-            "terminal_inequality", terminal_inequality, [x, pi], [x[:n], own], none
+        self._constrain(
+            constraints("inequality", inequality),
+            constraints("equality", equality),
+            constraints("terminal_inequality", terminal_inequality),
+            constraints("terminal_equality", terminal_equality),
         )
-        self.end_h = _constraint(
-            "terminal_equality", terminal_equality, [x, pi], [x[:n], own], none
-        )
-        self.stage_terms, self.terminal_terms = self._terms(x, u, k, pi)
         modules = (*self.stage_terms.modules, *self.terminal_terms.modules)
         self.networks = tuple(dict.fromkeys(modules))
         self._known: tuple[Any, Forms] | None = None
 
-    def problem_parameters(self, parameters: np.ndarray | None) -> np.ndarray:
-        """π (H+1, nπ) from None (only where nπ = 0), one row (nπ,) or all rows."""
-        shape = (self.horizon + 1, self.n_parameters)
-        if parameters is None and self.n_parameters == 0:
-            return np.zeros(shape)
+    def _constrain(
+        self, g: Constraints, h: Constraints, end_g: Constraints, end_h: Constraints
+    ) -> None:
+        """Functions of all that holds, and the terms of the objective."""
+        model, system = self.model, self.model.system
+        n, nd = len(system.states), system.nd
+        x, u, k = ca.SX.sym("x", model.nx), ca.SX.sym("u", system.nu), ca.SX.sym("k")
+        given = ca.SX.sym("pi", nd + len(self.cost.parameters))
+        self.n_given: int = given.shape[0]
+        at, at_end = (x[:n], u, given[nd:, :]), (x[:n], given[nd:, :])
+        path, end = g.rows(*at), end_g.rows(*at_end)
+        margins, self.bound_margins = ca.SX(0, 1), slice(0, 0)
+        if self.chance is not None:
+            outside = self._outside(x)
+            self.bound_margins = slice(path.shape[0], path.shape[0] + len(outside))
+            path, end = ca.vertcat(path, *outside), ca.vertcat(end, *outside)
+            margins = ca.SX.sym("margin", max(path.shape[0], end.shape[0]))
+            path += margins[: path.shape[0], :]
+            end += margins[: end.shape[0], :]
+            self.state_low = np.full(model.nx, -np.inf)
+            self.state_high = -self.state_low
+        self.n_margins: int = margins.shape[0]
+        weights = ca.SX.sym("weight", 0 if self.stop is None else 2)
+        adapted = ((self.chance, margins), (self.stop, weights))
+        self.adaptive: tuple[Adaptive, ...] = tuple(a for a, _ in adapted if a is not None)
+        pi = ca.vertcat(given, margins, weights)
+        self.n_parameters: int = pi.shape[0]
+        if self.input_rate is not None:
+            change, most = u - self.previous(x), ca.DM(self.input_rate * model.dt)
+            limited = np.flatnonzero(np.isfinite(self.input_rate)).tolist()
+            path = ca.vertcat(path, (change - most)[limited], (-change - most)[limited])
+        self.path_g = ca.Function("inequality", [x, u, pi], [path])
+        self.path_h = ca.Function("equality", [x, u, pi], [h.rows(*at)])
+        self.end_g = ca.Function("terminal_inequality", [x, pi], [end])
+        self.end_h = ca.Function("terminal_equality", [x, pi], [end_h.rows(*at_end)])
+
+        def stage() -> ca.SX:
+            cost = self._stage_cost(x, u, k, given) + g.cost(*at) + h.cost(*at)
+            if self.stop is None:
+                return cost
+            return weights[0] * cost + weights[1] * last()
+
+        def last() -> ca.SX:
+            return self._terminal_cost(x, given) + end_g.cost(*at_end) + end_h.cost(*at_end)
+
+        self.stage_terms, self.terminal_terms = self._terms(
+            x, u, k, pi, stage, last if self.stop is None else lambda: weights[1] * last()
+        )
+
+    def start(self, x0: np.ndarray, previous_input: np.ndarray | None = None) -> np.ndarray:
+        """x₀ (nx,) of this problem from one of the model that was given, or from its own.
+
+        Where input rates are bounded, the input before it is put in: `previous_input` (nu,), zero
+        where that is not told.
+        """
+        x0, nu = np.asarray(x0, dtype=float), self.model.system.nu
+        if self.input_rate is None or x0.shape != (self.model.nx - nu,):
+            return x0
+        before = np.zeros(nu) if previous_input is None else np.asarray(previous_input, dtype=float)
+        at = self.model.system.nx - nu
+        return np.concatenate([x0[:at], before, x0[at:]])
+
+    def previous(self, x: Any) -> Any:
+        """The input before, in a state x (nx, …) of a problem whose input rates are bounded."""
+        end = self.model.system.nx
+        return x[end - self.model.system.nu : end]
+
+    def adapted(self, x0: np.ndarray, u: np.ndarray, pi: np.ndarray, *, anew: bool) -> np.ndarray:
+        """π (H+1, nπ) with the columns that follow from u (H, nu); `anew` forgets those before."""
+        _, x, _ = self.evaluate(x0, u, pi)
+        if not np.isfinite(x).all():
+            return pi
+        given, columns, at = pi[:, : self.n_given], [], self.n_given
+        for adaptive in self.adaptive:
+            size = adaptive.first(self).shape[1]
+            before = None if anew else pi[:, at : at + size]
+            columns.append(adaptive.after(self, x, u, given, before))
+            at += size
+        return np.hstack([given, *columns])
+
+    @cached_property
+    def margin_slopes(self) -> tuple[ca.Function, ca.Function]:
+        """Derivatives of what `chance` tightens, see `hybridmodel.chance.slopes`."""
+        return slopes(self)
+
+    def problem_parameters(
+        self, parameters: np.ndarray | None, adapted: np.ndarray | None = None
+    ) -> np.ndarray:
+        """π (H+1, nπ) from None (only where nπ = 0), one row (nπ,) or all rows.
+
+        adapted   columns (H+1, …) that a plan was made with, `plan.adapted`; default: those
+                  without a plan
+        """
+        H, n = self.horizon, self.n_given
+        if parameters is None and n == 0:
+            parameters = np.zeros((H + 1, 0))
         given = np.asarray(() if parameters is None else parameters, dtype=float)
-        if given.shape not in (shape, shape[1:]) or not np.isfinite(given).all():
+        wanted = (H + 1, n), (n,), *([(H + 1, self.n_parameters)] if self.adaptive else [])
+        if given.shape not in wanted or not np.isfinite(given).all():
             names = [s.name for s in self.model.system.exogenous] + list(self.cost.parameters)
             raise ValueError(
-                f"parameters must be finite with shape {shape} or {shape[1:]} for {names}, "
+                f"parameters must be finite with shape {wanted[0]} or {wanted[1]} for {names}, "
                 f"got shape {given.shape}"
             )
-        return np.broadcast_to(given, shape)
+        if not self.adaptive or given.shape[-1] != n:
+            return np.broadcast_to(given, (H + 1, self.n_parameters))
+        if adapted is None:
+            adapted = np.hstack([adaptive.first(self) for adaptive in self.adaptive])
+        return np.hstack([np.broadcast_to(given, (H + 1, n)), adapted])
 
     def refuse_risk(self, planner: str) -> None:
         """ValueError where the problem has a risk, which this planner cannot plan under."""
@@ -183,7 +284,7 @@ class OptimalControlProblem:
     ) -> tuple[float, np.ndarray, float]:
         """Cost, states (H+1, nx) and violation of one input sequence (H, nu)."""
         pi, model = self.problem_parameters(parameters), self.model
-        x0, u = np.asarray(x0, dtype=float), np.asarray(u, dtype=float)
+        x0, u = self.start(x0), np.asarray(u, dtype=float)
         wanted = {"x0": (model.nx,), "u": (self.horizon, model.system.nu)}
         for (name, shape), given in zip(wanted.items(), (x0, u), strict=True):
             if given.shape != shape:
@@ -225,25 +326,36 @@ class OptimalControlProblem:
         """v (nv,), the present numbers of all networks of the cost."""
         return np.concatenate([np.zeros(0), *map(pack_weights, self.networks)])
 
-    def _terms(self, x: ca.SX, u: ca.SX, k: ca.SX, pi: ca.SX) -> tuple[Pieces, Pieces]:
+    def _terms(
+        self,
+        x: ca.SX,
+        u: ca.SX,
+        k: ca.SX,
+        pi: ca.SX,
+        cost: Callable[[], ca.SX],
+        last: Callable[[], ca.SX],
+    ) -> tuple[Pieces, Pieces]:
         """(x, u, k, π, x⁺) ↦ ℓ and (x, π) ↦ V, both with how far is overstepped what must hold."""
         after = ca.SX.sym("after", self.model.nx)
-        low = [(b, after[i]) for i, b in enumerate(self.state_low) if np.isfinite(b)]
-        high = [(after[i], b) for i, b in enumerate(self.state_high) if np.isfinite(b)]
-        outside = [a - b for a, b in (*low, *high)]
+        outside = self._outside(after)
         amount = _overstepped(ca.vertcat(self.path_g(x, u, pi), *outside), self.path_h(x, u, pi))
-        last = _overstepped(self.end_g(x, pi), self.end_h(x, pi))
+        end = _overstepped(self.end_g(x, pi), self.end_h(x, pi))
         stage = cut(
             "stage_terms",
             {"x": x, "u": u, "k": k, "d": pi, "after": after},
-            lambda: {"cost": self._stage_cost(x, u, k, pi), "violation": amount},
+            lambda: {"cost": cost(), "violation": amount},
         )
         terminal = cut(
             "terminal_terms",
             {"x": x, "d": pi},
-            lambda: {"cost": self._terminal_cost(x, pi), "violation": last},
+            lambda: {"cost": last(), "violation": end},
         )
         return stage, terminal
+
+    def _outside(self, x: ca.SX) -> list[ca.SX]:
+        """How far x is outside each finite state bound."""
+        low = [b - x[i] for i, b in enumerate(self.state_low) if np.isfinite(b)]
+        return low + [x[i] - b for i, b in enumerate(self.state_high) if np.isfinite(b)]
 
     def _rollout(self) -> ca.Function | None:
         """In CasADi, which is faster than torch for one; None where a network has no such form."""
@@ -278,42 +390,4 @@ def _scalar(name: str, value: ca.SX) -> ca.SX:
 
 def _overstepped(g: ca.SX, h: ca.SX) -> ca.SX:
     """Σ max(g, 0) + Σ |h|; NaN stays NaN, which fmax would lose."""
-    above = [ca.if_else(value <= 0, 0, value) for value in ca.vertsplit(ca.SX(g))]
-    return sum(above, ca.SX(0)) + ca.sum1(ca.fabs(h))
-
-
-def _constraint(
-    name: str,
-    given: Callable[..., ca.SX] | None,
-    inputs: list[ca.SX],
-    arguments: list[ca.SX],
-    none: ca.SX,
-) -> ca.Function:
-    value = none if given is None else ca.SX(given(*arguments))
-    if value.shape[1] != 1:
-        raise ValueError(f"{name} must return a column, got shape {value.shape}")
-    return ca.Function(name, inputs, [value])
-
-
-def _bounds(
-    name: str, signals: tuple[Signal, ...], given: Bounds | None
-) -> tuple[np.ndarray, np.ndarray]:
-    if given is None:
-        return (
-            np.array([s.low for s in signals], dtype=float),
-            np.array([s.high for s in signals], dtype=float),
-        )
-    if len(given) != 2:
-        raise ValueError(f"{name} must be a pair (low, high), got {len(given)} entries")
-    low, high = (np.array(b, dtype=float) for b in given)
-    if low.shape != (len(signals),) or high.shape != low.shape:
-        raise ValueError(
-            f"{name} must be two rows of {len(signals)} numbers for "
-            f"{[s.name for s in signals]}, got shapes {low.shape} and {high.shape}"
-        )
-    if not (low <= high).all():
-        row = int(np.flatnonzero(~(low <= high))[0])
-        raise ValueError(
-            f"{name} are reversed for {signals[row].name!r}: low {low[row]} > high {high[row]}"
-        )
-    return low, high
+    return ca.SX(0) + ca.sum1(above(ca.SX(g))) + ca.sum1(ca.fabs(h))

@@ -12,10 +12,12 @@ from physics.kinematic_bicycle import KinematicBicycle
 from physics.lagrangian import Lagrangian
 from physics.linear import Linear, Trivial
 from physics.mechanical import Mechanical
+from physics.paced import Paced
 from physics.parameter import Parameter
 from physics.pendulum import Pendulum
 from physics.planar_quadrotor import PlanarQuadrotor
 from physics.quadrotor import Quadrotor
+from physics.remembered_input import RememberedInput
 from physics.rigid_body import RigidBody
 from physics.system import Signal, System
 from physics.tanks import TwoTanks
@@ -31,10 +33,12 @@ __all__ = [
     "Lagrangian",
     "Linear",
     "Mechanical",
+    "Paced",
     "Parameter",
     "Pendulum",
     "PlanarQuadrotor",
     "Quadrotor",
+    "RememberedInput",
     "RigidBody",
     "Signal",
     "System",

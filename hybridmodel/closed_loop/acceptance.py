@@ -38,7 +38,7 @@ def accepted(
     u, states = _own(given.u, (H, nu)), _own(given.x, (H + 1, nx))
     if u is None or states is None:
         return Answer(None, "plan unusable")
-    gains = None
+    adapted, gains = problem.n_parameters - problem.n_given, None
     if given.gains is not None:
         gains = _own(given.gains, (H, nu, _directions(problem)))
         gains = gains if gains is not None and np.isfinite(gains).all() else None
@@ -50,6 +50,7 @@ def accepted(
         multipliers=_multipliers(given.multipliers),
         gains=gains,
         elites=_elites(given.elites, u.shape),
+        adapted=None if given.adapted is None else _own(given.adapted, (H + 1, adapted)),
         iterations=int(given.iterations),
         seconds=float(given.seconds),
     )
@@ -82,6 +83,7 @@ def _fault(
 
 def _contradicts(plan: Plan, problem: OptimalControlProblem, x: np.ndarray, pi: np.ndarray) -> bool:
     u = np.clip(plan.u, problem.input_low, problem.input_high)
+    pi = problem.problem_parameters(pi[:, : problem.n_given], plan.adapted)
     cost, states, violation = problem.evaluate(x, u, pi)
     with np.errstate(all="ignore"):  # numbers may be of any size here
         honest = cost - plan.cost <= APART * (1 + abs(plan.cost))

@@ -37,7 +37,7 @@ def limits_of(
     Raises ValueError where the rates are not positive numbers.
     """
     nu = problem.model.system.nu
-    given = getattr(problem, "input_rate", None) if rate_limit is None else rate_limit
+    given = problem.input_rate if rate_limit is None else rate_limit
     rate = np.full(nu, np.inf) if given is None else np.asarray(given, dtype=float)
     if rate.shape != (nu,) or not (rate > 0).all():
         raise ValueError(f"rate_limit must be {nu} positive numbers a second, got {given!r}")

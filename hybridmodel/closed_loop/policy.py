@@ -218,6 +218,7 @@ class RecedingHorizon:
         if isinstance(x, Raised):
             self.events[f"estimator raised {x.name}"] += 1
             return None
+        x = self.planner.problem.start(x, previous)  # an estimator may know the given model only
         if x.shape != (self.planner.problem.model.nx,):
             self.events["estimate of another shape"] += 1
             return None

@@ -20,6 +20,7 @@ from hybridmodel.estimators.estimator import Estimator
 from hybridmodel.estimators.measured import MeasuredState
 from hybridmodel.planners import Plan, Planner
 from hybridmodel.planners.checking import checking_time
+from physics import Paced
 
 
 def receding_horizon(
@@ -58,6 +59,8 @@ def receding_horizon(
             f"planner: {type(planner).__name__} cannot be interrupted, so it may hang the loop; "
             "let it run in a process of its own: hybridmodel.planners.worker.Worker(make_planner)"
         )
+    if isinstance(problem.model.system, Paced):
+        raise ValueError("planner: its plan chooses the length of its steps, a loop has dt alone")
     if not 1 <= every <= problem.horizon:
         raise ValueError(f"every must lie in [1, horizon {problem.horizon}], got {every}")
     nu = problem.model.system.nu

@@ -9,6 +9,7 @@ import numpy as np
 from hybridmodel.planners.planner import Plan, Status
 
 _MULTIPLIER = "multiplier "
+_OPTIONAL = ("gains", "elites", "adapted")
 
 
 def to_arrays(plan: Plan) -> dict[str, np.ndarray]:
@@ -20,8 +21,11 @@ def to_arrays(plan: Plan) -> dict[str, np.ndarray]:
         "status": np.array(plan.status.name),
         "iterations": np.array(plan.iterations, dtype=int),
         "seconds": np.array(plan.seconds, dtype=float),
-        **({} if plan.gains is None else {"gains": np.asarray(plan.gains, dtype=float)}),
-        **({} if plan.elites is None else {"elites": np.asarray(plan.elites, dtype=float)}),
+        **{
+            name: np.asarray(rows, dtype=float)
+            for name in _OPTIONAL
+            if (rows := getattr(plan, name)) is not None
+        },
         **{
             _MULTIPLIER + name: np.asarray(rows, dtype=float)
             for name, rows in plan.multipliers.items()
@@ -41,8 +45,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Plan:
             for name, rows in arrays.items()
             if name.startswith(_MULTIPLIER)
         },
-        gains=arrays.get("gains"),
-        elites=arrays.get("elites"),
+        **{name: arrays.get(name) for name in _OPTIONAL},
         iterations=int(arrays["iterations"]),
         seconds=float(arrays["seconds"]),
     )

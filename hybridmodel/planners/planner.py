@@ -10,8 +10,10 @@ from enum import Enum
 
 import numpy as np
 
+from hybridmodel.adaptive import ROUNDS
 from hybridmodel.problem import OptimalControlProblem
 
+_AGREED = 1e-2  # relative, between what a plan was made with and what follows from it
 FEASIBLE = 1e-4  # largest violation, summed over the horizon, that still counts as none
 
 
@@ -31,8 +33,9 @@ class Plan:
 
     u (H, nu) inputs, x (H+1, nx) states, cost of (x0, u) under the model, status, multipliers
     by constraint (first axis: step), gains (H, nu, nx) of a feedback law where the planner has
-    one, elites (H, n, nu) that a sampling planner starts from again where it keeps some,
-    iterations, seconds. Equality compares all but the timing.
+    one, elites (H, n, nu) that a sampling planner starts from again where it keeps some, adapted
+    (H+1, …) columns of π that followed from the plan itself where the problem has such, iterations,
+    seconds. Equality compares all but the timing.
     """
 
     u: np.ndarray
@@ -42,6 +45,7 @@ class Plan:
     multipliers: Mapping[str, np.ndarray] = field(default_factory=dict)
     gains: np.ndarray | None = None
     elites: np.ndarray | None = None
+    adapted: np.ndarray | None = None
     iterations: int = 0
     seconds: float = 0.0
 
@@ -66,6 +70,7 @@ class Plan:
             multipliers={name: moved(rows) for name, rows in self.multipliers.items()},
             gains=None if self.gains is None else moved(self.gains),
             elites=None if self.elites is None else moved(self.elites),
+            adapted=None,  # what follows from a plan does not shift with it
         )
 
     def __eq__(self, other: object) -> bool:
@@ -81,7 +86,7 @@ class Plan:
     __hash__ = None  # type: ignore[assignment]
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        some = {"gains": self.gains, "elites": self.elites}
+        some = {"gains": self.gains, "elites": self.elites, "adapted": self.adapted}
         return (
             {"u": self.u, "x": self.x, "cost": np.array(self.cost)}
             | {name: rows for name, rows in some.items() if rows is not None}
@@ -147,7 +152,7 @@ class Planner(ABC):
         seed: int | None = None,
         deadline: float | None = None,
     ) -> Plan:
-        """Plan from x0 (nx,).
+        """Plan from x0 (nx,), of a problem with an `input_rate` also without the input before.
 
         parameters      π, (H+1, nπ) or one row for all steps
         previous_input  the u applied before x0, (nu,)
@@ -160,14 +165,15 @@ class Planner(ABC):
         """
         started = time.perf_counter()
         problem = self.problem
+        previous = (
+            None
+            if previous_input is None
+            else _vector("previous_input", previous_input, problem.model.system.nu)
+        )
         task = Task(
-            x0=_vector("x0", x0, problem.model.nx),
+            x0=_vector("x0", problem.start(x0, previous), problem.model.nx),
             pi=problem.problem_parameters(parameters),
-            previous_input=(
-                None
-                if previous_input is None
-                else _vector("previous_input", previous_input, problem.model.system.nu)
-            ),
+            previous_input=previous,
             guess=None if warm_start is None else self.fitting(warm_start),
             seed=0 if seed is None else seed,
             started=started,
@@ -175,8 +181,29 @@ class Planner(ABC):
         )
         if deadline is not None and not deadline > 0:
             raise ValueError(f"deadline must be a positive number of seconds, got {deadline}")
-        found = self.search(task)
-        return self._checked(found, task)
+        held = parameters is not None and np.shape(parameters) == task.pi.shape
+        if held or not problem.adaptive:
+            return self._checked(self.search(task), task)
+        return self._adapted(task)
+
+    def _adapted(self, task: Task) -> Plan:
+        """A plan that agrees with what of the objective follows from it."""
+        problem = self.problem
+        if task.guess is not None:
+            pi = problem.adapted(task.x0, task.guess.u, task.pi, anew=True)
+            task = replace(task, pi=pi)
+        plan = self._checked(self.search(task), task)
+        for _ in range(ROUNDS - 1):
+            if not plan.usable or task.expired():
+                return plan
+            pi = problem.adapted(task.x0, plan.u, task.pi, anew=False)
+            if np.allclose(pi, task.pi, rtol=_AGREED, atol=_AGREED**2):
+                return plan
+            task = replace(task, pi=pi, guess=plan)
+            before, plan = plan, self._checked(self.search(task), task)
+            plan = replace(plan, iterations=before.iterations + plan.iterations)
+        unsettled = plan.status is Status.CONVERGED
+        return replace(plan, status=Status.BUDGET) if unsettled else plan
 
     def fitting(self, plan: Plan) -> Plan | None:
         """The plan as a warm start, None where it is not finite; ValueError where it is none."""
@@ -215,6 +242,7 @@ class Planner(ABC):
             multipliers=found.multipliers,
             gains=found.gains,
             elites=found.elites,
+            adapted=task.pi[:, problem.n_given :].copy() if problem.adaptive else None,
             iterations=found.iterations,
             seconds=time.perf_counter() - task.started,
         )

@@ -63,7 +63,7 @@ def check_plan(
         raise ValueError(f"plan must have u {wanted[0]} and x {wanted[1]}, got {plan.u.shape}")
     if not (np.isfinite(plan.u).all() and np.isfinite(plan.x).all()):
         raise ValueError("plan must be finite")
-    pi = torch.tensor(problem.problem_parameters(parameters))
+    pi = torch.tensor(problem.problem_parameters(parameters, plan.adapted))
     x0, u = torch.tensor(plan.x[0]), torch.tensor(plan.u)
     given = _multipliers(problem, plan)
     lagrangian, pairs = _lagrangian(problem, x0, u, pi, given)
@@ -75,7 +75,7 @@ def check_plan(
         pairs.append(_bound_pairs(problem.input_low, problem.input_high, u, given["u"]))
         x, of_x = torch.tensor(plan.x[1:]), given["x"][1:]
         pairs.append(_bound_pairs(problem.state_low, problem.state_high, x, of_x))
-    cost, _, violation = problem.evaluate(plan.x[0], plan.u, parameters)
+    cost, _, violation = problem.evaluate(plan.x[0], plan.u, pi.numpy())
     apart = max((float(p.abs().max()) for p in pairs if p.numel()), default=0.0)
     return PlanCheck(
         stationarity=float(found.abs().max()) / scale,

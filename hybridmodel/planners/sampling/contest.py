@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hybridmodel.planners.judge import Judge
 from hybridmodel.planners.planner import FEASIBLE, Task
-from hybridmodel.planners.sampling.points import Points
+from hybridmodel.planners.sampling.points import Points, within_rate
 from hybridmodel.problem import OptimalControlProblem
 
 Judged = tuple[float, np.ndarray, float]  # cost, states (H+1, nx), violation
@@ -27,12 +27,17 @@ class Contest:
         self.problem, self.space, self.penalty, self.guess = problem, space, penalty, task.guess
         self.judge = Judge(problem, task.x0, task.pi, space.dtype)
         self.origin = space.origin(task.previous_input)
+        self._rate = None
+        if problem.input_rate is not None:
+            before, change = problem.previous(task.x0), problem.input_rate * problem.model.dt
+            self._rate = torch.tensor(before).to(space.dtype), torch.tensor(change).to(space.dtype)
         self.best: Tensor | None = None
         self.least = float("inf")
 
     def inputs(self, points: Tensor) -> Tensor:
-        """Inputs (…, H, nu) of points (…, K, nu)."""
-        return self.space.inputs(points, self.origin)
+        """Inputs (…, H, nu) of points (…, K, nu), no faster than the problem lets them change."""
+        u = self.space.inputs(points, self.origin)
+        return u if self._rate is None else within_rate(u, *self._rate)
 
     def __call__(self, points: Tensor) -> Tensor:
         """Totals (N,), inf where the model gives no number."""

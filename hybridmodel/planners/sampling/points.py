@@ -112,3 +112,12 @@ def across(matrix: Tensor, inputs: int) -> Tensor:
 def along(matrix: Tensor, rows: Tensor) -> Tensor:
     """M P (…, H, nu) of rows P (…, K, nu) as one product, since many small ones are slow."""
     return (rows.flatten(-2) @ matrix).unflatten(-1, (-1, rows.shape[-1]))
+
+
+def within_rate(u: Tensor, before: Tensor, change: Tensor) -> Tensor:
+    """Inputs (…, H, nu) of which each is moved to within `change` (nu,) of the one before."""
+    moved = []
+    for row in u.unbind(-2):
+        before = torch.clamp(row, before - change, before + change)
+        moved.append(before)
+    return torch.stack(moved, -2)

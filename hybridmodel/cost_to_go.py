@@ -1,0 +1,53 @@
+"""The cost of balancing for ever, as what a short horizon ends in."""
+
+from __future__ import annotations
+
+import casadi as ca
+import numpy as np
+import torch
+from scipy.linalg import solve_discrete_are
+
+from hybridmodel.costs import Cost, Quadratic
+from hybridmodel.model import HybridModel
+from physics import tangent
+
+
+class CostToGo(Cost):
+    """ℓ of a Quadratic cost, and V of keeping its target for ever.
+
+        V = Σᵢ Pᵢᵢ eᵢ² + Σ_{i≠j} Pᵢⱼ sᵢ sⱼ,   P = Q + Aᵀ P A − Aᵀ P B (R + Bᵀ P B)⁻¹ Bᵀ P A
+
+    model  whose A, B at the target are taken, as it is now; P is not made anew when it learns
+    cost   Q, R and the target, which should be an equilibrium; its own terminal cost is left out
+
+    e = x ⊟ target, s = e, of an angle s = sin e and e² = 2 (1 − cos e) as in `Quadratic`: periodic,
+    and eᵀ P e to second order. Raises ValueError for states that are rotations or memory, and where
+    the target cannot be stabilised.
+    """
+
+    def __init__(self, model: HybridModel, cost: Quadratic) -> None:
+        system = model.system
+        if system.quaternion_rows or model.nx != len(system.states):
+            raise ValueError("model: its states are not all plain: rotations or memory among them")
+        self.cost, self.signals = cost, tangent.signals(system.states)
+        goal = (cost.target, cost.input_target, (0.0,) * system.nd)
+        x, u, d = (torch.tensor(part, dtype=torch.float64) for part in goal)
+        A, B = (matrix.detach().cpu().numpy() for matrix in model.linearize(x, u, d))
+        try:
+            self.P = solve_discrete_are(A, B, np.diag(cost.state), np.diag(cost.input))
+        except (np.linalg.LinAlgError, ValueError) as error:
+            raise ValueError(
+                f"cost: the target cannot be kept under these weights, which Riccati's equation "
+                f"needs (state weights that see it, input weights above 0): {error}"
+            ) from error
+
+    def stage(self, x: ca.SX, u: ca.SX, k: ca.SX, pi: ca.SX) -> ca.SX:
+        return self.cost.stage(x, u, k, pi)
+
+    def terminal(self, x: ca.SX, pi: ca.SX) -> ca.SX:
+        e, P = x - ca.DM(self.cost.target), ca.DM(self.P)
+        angle = [s.angle for s in self.signals]
+        s = ca.vertcat(*(ca.sin(e[i]) if a else e[i] for i, a in enumerate(angle)))
+        squares = (2 * (1 - ca.cos(e[i])) if a else e[i] ** 2 for i, a in enumerate(angle))
+        own = ca.diag(P)
+        return ca.dot(own, ca.vertcat(*squares)) + s.T @ (P - ca.diag(own)) @ s
