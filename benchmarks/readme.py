@@ -5,6 +5,7 @@ python -m benchmarks.bridges --json benchmarks/results/bridges.json
 python -m benchmarks.physics --json benchmarks/results/physics.json
 python -m benchmarks.learning --data FOLDER --json benchmarks/results/learning.json
 python -m benchmarks.kernel --peers FOLDER --json benchmarks/results/kernel.json
+python -m benchmarks.planners --peers FOLDER --json benchmarks/results/planners.json
 python -m benchmarks.readme [runs/spine/single]      without a run only the figures
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.planning.table import table
 from benchmarks.robots import TEN
 from hybridmodel.cli.demo import results
 from hybridmodel.demo.record import read_summary
@@ -88,6 +90,8 @@ def main(run: Path | None) -> None:
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
     blocks = {"figures": figures(), "parity": parity()}
+    if (planned := RESULTS / "planners.json").exists():
+        blocks["planners"] = table(json.loads(planned.read_text(encoding="utf-8")))
     if run is not None:
         write_picture(run, ROOT / "docs" / "cartpole.webp")
         blocks["demo"] = demo(run)

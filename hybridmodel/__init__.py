@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hybridmodel.checkpoint import CheckpointError as CheckpointError
     from hybridmodel.checkpoint import load as load
     from hybridmodel.checkpoint import save as save
+    from hybridmodel.closed_loop import Predictor as Predictor
     from hybridmodel.closed_loop import RecedingHorizon as RecedingHorizon
     from hybridmodel.closed_loop import Recording as Recording
     from hybridmodel.closed_loop import receding_horizon as receding_horizon
@@ -114,9 +115,12 @@ if TYPE_CHECKING:
     from hybridmodel.planners import Rates as Rates
     from hybridmodel.planners import RefinedCEM as RefinedCEM
     from hybridmodel.planners import Sampling as Sampling
+    from hybridmodel.planners import Sensitivity as Sensitivity
     from hybridmodel.planners import Status as Status
     from hybridmodel.planners import Worker as Worker
     from hybridmodel.planners import check_plan as check_plan
+    from hybridmodel.planners import differentiable as differentiable
+    from hybridmodel.planners import sensitivity as sensitivity
     from hybridmodel.planners import tvlqr as tvlqr
     from hybridmodel.problem import OptimalControlProblem as OptimalControlProblem
     from hybridmodel.risk import Expected as Expected
@@ -144,7 +148,13 @@ _HOMES = {
     "hybridmodel.caution": ("Caution",),
     "hybridmodel.chance": ("Chance",),
     "hybridmodel.checkpoint": ("CheckpointError", "load", "save"),
-    "hybridmodel.closed_loop": ("RecedingHorizon", "Recording", "receding_horizon", "replay"),
+    "hybridmodel.closed_loop": (
+        "Predictor",
+        "RecedingHorizon",
+        "Recording",
+        "receding_horizon",
+        "replay",
+    ),
     "hybridmodel.collection": ("Policy", "collect"),
     "hybridmodel.constraints": ("Soft",),
     "hybridmodel.cost_to_go": ("CostToGo",),
@@ -219,9 +229,12 @@ _HOMES = {
         "Rates",
         "RefinedCEM",
         "Sampling",
+        "Sensitivity",
         "Status",
         "Worker",
         "check_plan",
+        "differentiable",
+        "sensitivity",
         "tvlqr",
     ),
     "hybridmodel.problem": ("OptimalControlProblem",),

@@ -3,6 +3,7 @@
     OdePlant        the closed-form truth, integrated finely: any System
     BulletPlant     PyBullet: BulletPendulum, BulletCartPole, BulletDoublePendulum, BulletRobot,
                     BulletQuadrotor; BulletCar beside them
+    GymnasiumPlant  any Gymnasium environment whose state is known
     MujocoPlant     MuJoCo: pendulum, cart-pole, double pendulum and robots
     HiddenEffects   what the physics does not know; RobotEffects, AerialEffects, VehicleEffects
     BulletSettings  what the engine is told
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from hybridmodel.envs.bullet.settings import BulletSettings
     from hybridmodel.envs.effects import AerialEffects, RobotEffects, VehicleEffects
     from hybridmodel.envs.environment import Environment, Reward
+    from hybridmodel.envs.gymnasium_plant import GymnasiumPlant
     from hybridmodel.envs.hidden import HiddenEffects
     from hybridmodel.envs.mujoco.plant import MujocoPlant
     from hybridmodel.envs.mujoco.settings import MujocoSettings
@@ -57,6 +59,7 @@ _MODULES = {
     "BulletSettings": "bullet.settings",
     "Disturbed": "truth",
     "Environment": "environment",
+    "GymnasiumPlant": "gymnasium_plant",
     "HiddenEffects": "hidden",
     "MujocoPlant": "mujoco.plant",
     "MujocoSettings": "mujoco.settings",
@@ -91,6 +94,7 @@ __all__ = [
     "BulletSettings",
     "Disturbed",
     "Environment",
+    "GymnasiumPlant",
     "HiddenEffects",
     "MujocoPlant",
     "MujocoSettings",

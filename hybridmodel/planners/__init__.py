@@ -19,6 +19,7 @@ from hybridmodel.planners.sampling.knots import (
     Rates,
 )
 from hybridmodel.planners.sampling.search import Sampling
+from hybridmodel.planners.sensitivity import Sensitivity, differentiable, sensitivity
 from hybridmodel.planners.sqp import SQP
 from hybridmodel.planners.tvlqr import tvlqr
 from hybridmodel.planners.verification import PlanCheck, check_plan
@@ -45,8 +46,11 @@ __all__ = [
     "Rates",
     "RefinedCEM",
     "Sampling",
+    "Sensitivity",
     "Status",
     "Worker",
     "check_plan",
+    "differentiable",
+    "sensitivity",
     "tvlqr",
 ]

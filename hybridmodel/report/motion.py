@@ -61,7 +61,7 @@ def animation(record: Record) -> Picture | None:
         panels = [_titled(drawn[row][k], row, record, planner, k * every * dt) for row in rows]
         film.append(_tiled(panels))
     film += [film[-1]] * round(1.0 / (every * dt))  # rest before it starts again
-    data = _webp(film, round(1e3 * every * dt))
+    data = write_webp(film, round(1e3 * every * dt))
     reading = "Drawn by the simulator from the recorded states, in real time."
     return Picture(data_uri(data, "image/webp"), goal.moved(record, planner), reading)
 
@@ -121,7 +121,7 @@ def _tiled(panels: Sequence[Image.Image]) -> Image.Image:
     return sheet
 
 
-def _webp(film: Sequence[Image.Image], milliseconds: int) -> bytes:
+def write_webp(film: Sequence[Image.Image], milliseconds: int) -> bytes:
     """An endless moving picture: without loss, which suits flat colours, if that is small."""
     data = b""
     for lossless, quality in ((True, 30), (False, 60), (False, 20), (False, 5)):

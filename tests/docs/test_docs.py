@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import casadi as ca
+import numpy as np
 import pytest
 import torch
 
@@ -73,6 +74,13 @@ def test_learning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert scope["about"].unidentifiable
     assert scope["result"].validation < scope["result"].physics
     assert scope["own"].parameter_values() != {"mass": 1.0}
+
+
+def test_planning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scope = run("planning.md", {}, tmp_path, monkeypatch)
+    assert scope["policy"].links["plan"] == 20
+    assert np.cos(scope["log"].x[-1, 0]) < -0.99
+    assert (tmp_path / "plans.png").exists() and (tmp_path / "plan.webp").exists()
 
 
 def test_bring_your_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

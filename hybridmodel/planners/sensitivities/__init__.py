@@ -1,0 +1,1 @@
+"""Derivatives of a plan: the conditions that it fulfils, and their factorised linearisation."""
