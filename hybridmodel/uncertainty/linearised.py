@@ -70,29 +70,27 @@ def spread_of(model: HybridModel, x: Tensor) -> Tensor:
 
 def members_path(model: HybridModel, x0: Tensor, u: Tensor, d: Tensor | None) -> Path:
     """The path of each member of an ensemble, of any other residual one path with E = 1."""
-    p = model.physical()
-    count = member_count(model)
+    p, count = model.physical(), member_count(model)
     network = model.network("each") if count > 1 else model.residual
     size = tangent_size(model)
-    batch = torch.broadcast_shapes(x0.shape[:-1], u.shape[:-2])
-    states = [x0.expand(count, *batch, model.nx)]
-    slopes, aleatoric, epistemic, doubt = [], [], [], []
-    for k in range(u.shape[-2]):
-        x, uk = states[-1], u[..., k, :]
-        dk = x[..., :0] if d is None else d[..., k, :].expand(*x.shape[:-1], d.shape[-1])
+    if count > 1:
+        x = model.rollout(x0, u, d, member="each")
+    else:
+        x = model.rollout(x0, u, d)[None]
+    before, after = x[..., :-1, :], x[..., 1:, :]
+    known = before[..., :0] if d is None else d.expand(*before.shape[:-1], d.shape[-1])
 
-        def ahead(x: Tensor, uk: Tensor = uk, dk: Tensor = dk) -> Tensor:
-            here = dk if x.dim() == dk.dim() else dk[:, None]
-            return model.step_with(network, model.scheme, x, uk, p, here)
+    def ahead(x: Tensor) -> Tensor:
+        here = known if x.dim() == known.dim() else known[:, None]
+        return model.step_with(network, model.scheme, x, u, p, here)
 
-        after = ahead(x)
-        slopes.append(_slope(model, ahead, x, after, size))
-        noise, want, moving = _driven(model, x, uk, dk, p, size)
-        aleatoric.append(noise)
-        epistemic.append(want)
-        doubt.append(slopes[-1] @ doubt[-1] + moving if doubt else moving)
-        states.append(after)
-    return Path(model, torch.stack(states, -2), slopes, aleatoric, epistemic, doubt)
+    slopes = _slope(model, ahead, before, after, size)  # of all steps at once
+    aleatoric, epistemic, moving = _driven(model, before, u, known, p, size)
+    doubt = []
+    for A, B in zip(slopes.unbind(-3), moving.unbind(-3), strict=True):
+        doubt.append(A @ doubt[-1] + B if doubt else B)
+    by_step = (list(rows.unbind(-3)) for rows in (slopes, aleatoric, epistemic))
+    return Path(model, x, *by_step, doubt)
 
 
 def _driven(
@@ -122,7 +120,7 @@ def _driven(
 
 
 def _slope(model: HybridModel, ahead, x: Tensor, after: Tensor, size: int) -> Tensor:
-    """∂(F(x ⊞ ξ) ⊟ F(x))/∂ξ at 0, (E, …, size, size), all directions in one batch."""
+    """∂(F(x ⊞ ξ) ⊟ F(x))/∂ξ at 0, (E, …, H, size, size), all directions in one batch."""
     none = x.new_zeros(len(x), size, *x.shape[1:-1], size)
     unit = torch.eye(size, dtype=x.dtype, device=x.device)
     unit = unit.reshape(1, size, *(1,) * (x.dim() - 2), size).expand_as(none).contiguous()
