@@ -73,10 +73,7 @@ def members_path(model: HybridModel, x0: Tensor, u: Tensor, d: Tensor | None) ->
     p, count = model.physical(), member_count(model)
     network = model.network("each") if count > 1 else model.residual
     size = tangent_size(model)
-    if count > 1:
-        x = model.rollout(x0, u, d, member="each")
-    else:
-        x = model.rollout(x0, u, d)[None]
+    x = model.rollout(x0, u, d, member="each") if count > 1 else model.rollout(x0, u, d)[None]
     before, after = x[..., :-1, :], x[..., 1:, :]
     known = before[..., :0] if d is None else d.expand(*before.shape[:-1], d.shape[-1])
 
@@ -89,8 +86,8 @@ def members_path(model: HybridModel, x0: Tensor, u: Tensor, d: Tensor | None) ->
     doubt = []
     for A, B in zip(slopes.unbind(-3), moving.unbind(-3), strict=True):
         doubt.append(A @ doubt[-1] + B if doubt else B)
-    by_step = (list(rows.unbind(-3)) for rows in (slopes, aleatoric, epistemic))
-    return Path(model, x, *by_step, doubt)
+    slopes, aleatoric, epistemic = (list(v.unbind(-3)) for v in (slopes, aleatoric, epistemic))
+    return Path(model, x, slopes, aleatoric, epistemic, doubt)
 
 
 def _driven(
