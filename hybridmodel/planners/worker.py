@@ -154,8 +154,9 @@ class _Child:
             return {"event": "ended"}
 
     def news(self, problem: OptimalControlProblem) -> dict[str, np.ndarray] | None:
-        """The model's parameters and weights, None where the process knows them."""
-        state = {k: v.detach().cpu().numpy() for k, v in problem.model.state_dict().items()}
+        """All numbers of model and cost, None where the process knows them."""
+        modules = _numbered(problem).state_dict().items()
+        state = {name: value.detach().cpu().numpy() for name, value in modules}
         told = self._told
         if told is not None and all(np.array_equal(told[k], v) for k, v in state.items()):
             return None
@@ -197,7 +198,7 @@ def _answer(planner: Planner, request: _Message) -> _Message:
     try:
         if request["state"] is not None:
             state = {name: torch.from_numpy(rows) for name, rows in request["state"].items()}
-            planner.problem.model.load_state_dict(state)
+            _numbered(planner.problem).load_state_dict(state)
         guess = request["guess"]
         plan = planner.plan(
             request["x0"],
@@ -210,6 +211,11 @@ def _answer(planner: Planner, request: _Message) -> _Message:
         return {"plan": to_arrays(plan)}
     except BaseException as error:  # whatever it was, the next request comes
         return {"event": f"raised {type(error).__name__}"}
+
+
+def _numbered(problem: OptimalControlProblem) -> torch.nn.ModuleList:
+    """What may learn: the model, then the networks that its cost calls."""
+    return torch.nn.ModuleList([problem.model, *problem.networks])
 
 
 def _end_with_parent() -> None:

@@ -8,10 +8,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from hybridmodel import (
     CEM,
     HybridModel,
+    Learned,
     OptimalControlProblem,
     Quadratic,
     Status,
@@ -26,11 +28,28 @@ X0 = np.array([0.4, 0.0])
 RAISES, HANGS, DIES = 1.0, 2.0, 3.0  # angles at which the planner below does so
 
 
+class Valued(Quadratic):
+    """A cost with a learned value at its end."""
+
+    def __init__(self, system: Pendulum) -> None:
+        super().__init__(system, state={"angle": 1.0}, input={"torque": 1.0})
+        torch.manual_seed(0)
+        self.value = torch.nn.Linear(2, 1, dtype=torch.float64)
+
+    def terminal(self, x, pi):
+        return Learned(self.value)(x) ** 2
+
+
 def problem(mass: float = 1.0) -> OptimalControlProblem:
     system = Pendulum(mass=mass)
-    cost = Quadratic(system, state={"angle": 1.0}, input={"torque": 1.0})
+    cost = Valued(system)
     model = HybridModel(system, dt=0.1, fit_parameters=("mass",))
     return OptimalControlProblem(model, cost, horizon=H, input_bounds=([-1.0], [1.0]))
+
+
+def weight(of: OptimalControlProblem) -> torch.Tensor:
+    """That of the learned value."""
+    return next(of.networks[0].parameters())
 
 
 class Stubborn(Planner):
@@ -87,6 +106,16 @@ def test_changes_of_the_model_reach_the_process(worker: Worker) -> None:
     assert heavy == own.plan(X0, seed=3)
     worker.problem.model.theta.data.copy_(theta)
     assert worker.plan(X0, seed=3) != heavy
+
+
+def test_changes_of_a_learned_cost_reach_it_too(worker: Worker) -> None:
+    own = Stubborn()
+    for problem in (own.problem, worker.problem):
+        weight(problem).data.mul_(3.0)
+    moved = worker.plan(X0, seed=3)
+    assert moved == own.plan(X0, seed=3)
+    weight(worker.problem).data.div_(3.0)
+    assert worker.plan(X0, seed=3) != moved
 
 
 @pytest.mark.parametrize(
