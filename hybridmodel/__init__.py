@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from hybridmodel.planners import ILQR as ILQR
     from hybridmodel.planners import MPPI as MPPI
     from hybridmodel.planners import SQP as SQP
+    from hybridmodel.planners import Collocation as Collocation
     from hybridmodel.planners import CubicKnots as CubicKnots
     from hybridmodel.planners import EveryStep as EveryStep
     from hybridmodel.planners import GradientDescent as GradientDescent
@@ -214,6 +215,7 @@ _HOMES = {
         "ILQR",
         "MPPI",
         "SQP",
+        "Collocation",
         "CubicKnots",
         "EveryStep",
         "GradientDescent",

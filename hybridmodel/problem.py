@@ -31,10 +31,11 @@ from hybridmodel.forms import Forms
 from hybridmodel.learned import Pieces, cut
 from hybridmodel.model import HybridModel
 from hybridmodel.risk import Risk
-from hybridmodel.rollouts import objective_kernel
+from hybridmodel.rollouts import REPEATED, objective_kernel
 from hybridmodel.stopping import Stop
 from hybridmodel.structure import structure
 from hybridmodel.twins import remembering
+from physics import Paced
 from residuals import Probabilistic
 
 
@@ -179,6 +180,13 @@ class OptimalControlProblem:
         at = self.model.system.nx - nu
         return np.concatenate([x0[:at], before, x0[at:]])
 
+    @property
+    def rest(self) -> np.ndarray:
+        """(nu,) where a search without a guess begins: zero, or the bound next to it; at pace 1."""
+        still = np.zeros(self.model.system.nu)
+        still[-1] = float(isinstance(self.model.system, Paced))
+        return np.clip(still, self.input_low, self.input_high)
+
     def previous(self, x: Any) -> Any:
         """The input before, in a state x (nx, …) of a problem whose input rates are bounded."""
         end = self.model.system.nx
@@ -232,7 +240,8 @@ class OptimalControlProblem:
         if self.risk is not None:
             raise ValueError(
                 f"problem: {planner} plans with the mean of an ensemble and not under "
-                f"{self.risk}; take CEM, MPPI or another that draws candidates, or GradientDescent"
+                f"{self.risk}; take MultipleShooting, Collocation or GradientDescent, or CEM, MPPI "
+                "and others that draw candidates"
             )
 
     def objective(self, x0: Tensor, u: Tensor, pi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -289,16 +298,20 @@ class OptimalControlProblem:
         for (name, shape), given in zip(wanted.items(), (x0, u), strict=True):
             if given.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {given.shape}")
-        rollout = self._rollout() if self.risk is None else None
-        if rollout is not None:
+        if self.risk is None and (rollout := self._rollout()) is not None:
             p = model.physical().detach().cpu().numpy()
             numbers = model.weights(), self.weights()
             cost, x, violation = rollout(x0, u.T, pi.T, p, *numbers)
             known = bool(np.isfinite(x.full()).all())  # fmax(NaN, 0) is 0
             return float(cost), x.full().T, float(violation) if known else float("nan")
+        arguments = [torch.tensor(v, dtype=torch.float64) for v in (x0, u, pi)]
+        again = arguments[0].new_empty(REPEATED, *u.shape)  # who asks for one asks for many
+        kernel = objective_kernel(self, arguments[0], again, arguments[2], fixed=True)
         with torch.no_grad():
-            arguments = (torch.tensor(v, dtype=torch.float64) for v in (x0, u, pi))
-            cost, x, violation = self.objective(*arguments)
+            if kernel is None:
+                cost, x, violation = self.objective(*arguments)
+            else:
+                cost, violation, x = kernel.exact(*arguments)
         return float(cost), x.numpy(), float(violation)
 
     @property

@@ -56,7 +56,7 @@ class Worst(Risk):
 
     def program(self, costs: ca.MX) -> Program:
         t = ca.MX.sym("worst")
-        return Program(t, t, costs - t, ca.mmax(costs))
+        return Program(t, t, costs - _all(t, costs), ca.mmax(costs))
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class TailMean(Risk):
         E = costs.shape[0]
         t, above = ca.MX.sym("t"), ca.MX.sym("above", E)
         value = t + ca.sum1(above) / max(1.0, self.share * E)
-        rows = ca.vertcat(costs - t - above, -above)
+        rows = ca.vertcat(costs - _all(t, costs) - above, -above)
         most = ca.mmax(costs)
         return Program(value, ca.vertcat(t, above), rows, ca.vertcat(most, ca.MX.zeros(E)))
 
@@ -110,6 +110,11 @@ class MeanDeviation(Risk):
         E = costs.shape[0]
         mean, none = ca.sum1(costs) / E, ca.MX(0, 1)
         # the root has no slope where members agree: that far below rounding it is left out
-        variance = ca.sumsqr(costs - mean) / (E - 1)
+        variance = ca.sumsqr(costs - _all(mean, costs)) / (E - 1)
         deviation = ca.sqrt(variance + 1e-12 * (1 + mean**2))
         return Program(mean + self.weight * deviation, none, none, none)
+
+
+def _all(scalar: ca.MX, costs: ca.MX) -> ca.MX:
+    """A scalar for each cost: of one that CasADi spreads itself it loses Jacobian entries."""
+    return ca.repmat(scalar, costs.shape[0], 1)

@@ -1,6 +1,7 @@
 """Planners: one algorithm, one file, all on one OptimalControlProblem."""
 
 from hybridmodel.planners.cem import CEM
+from hybridmodel.planners.collocation import Collocation
 from hybridmodel.planners.descent import GradientDescent
 from hybridmodel.planners.icem import ICEM
 from hybridmodel.planners.ilqr import ILQR
@@ -31,6 +32,7 @@ __all__ = [
     "ILQR",
     "MPPI",
     "SQP",
+    "Collocation",
     "CubicKnots",
     "EveryStep",
     "GradientDescent",

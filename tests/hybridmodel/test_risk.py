@@ -12,7 +12,6 @@ from hybridmodel import (
     ILQR,
     SQP,
     HybridModel,
-    MultipleShooting,
     OptimalControlProblem,
     Quadratic,
 )
@@ -105,7 +104,7 @@ def test_a_plan_for_the_worst_member_is_better_for_it(model) -> None:
     assert values[1][1] <= values[1][0] * (1 + 1e-3)
 
 
-@pytest.mark.parametrize("planner", [MultipleShooting, SQP, ILQR])
+@pytest.mark.parametrize("planner", [SQP, ILQR])
 def test_what_cannot_plan_under_risk_says_so(model, planner) -> None:
     problem = OptimalControlProblem(model, COST, horizon=3, risk=Worst())
     with pytest.raises(ValueError, match=f"{planner.__name__} plans with the mean.*Worst"):
