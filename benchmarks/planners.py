@@ -4,7 +4,7 @@
                                   [--rounds 15] --json FILE
 
 Parts: oracle, cem, solvers, quadrotor, swing_ups, leaving, guard. Ratios are as in
-`benchmarks.kernel`; cem and solvers have sides in the peers' folder.
+`benchmarks.kernel`; cem, solvers and quadrotor have sides in the peers' folder.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PARTS: Mapping[str, Part] = {
     "oracle": _alone(oracle.rows),
     "cem": rivalry.plans,
     "solvers": solvers.rows,
-    "quadrotor": _alone(quadrotor.rows),
+    "quadrotor": lambda sides, peers, quick: quadrotor.rows(quick, peers),
     "swing_ups": _alone(swing_ups.rows),
     "leaving": _alone(leaving.rows),
     "guard": _alone(guard.rows),

@@ -3,59 +3,40 @@
 Back to level hover at the origin from a metre off, rolled, pitched and moving: N = 20 steps of
 0.05 s, RK4, 2 × 64 tanh network with random weights in every stage, exact Hessian. A plan is a
 cold `plan` by IPOPT to 1e-6; forms of the dynamics differ in how F and its derivatives are
-computed, all else is the same.
+computed, all else is the same. L4CasADi, which is float32 and has an environment of its own, calls
+its network for all nodes at once and stops at 1e-5. MPPI draws its candidates once a plan, from the
+plan before at the state that this leads to.
 """
 
 from __future__ import annotations
 
 import os
+import sysconfig
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
-import casadi as ca
 import numpy as np
 import torch
 
 from benchmarks.figures import Row
-from benchmarks.speed.cases import trained
-from benchmarks.speed.sides import times
-from hybridmodel import SQP, HybridModel, MultipleShooting, OptimalControlProblem, Quadratic
-from hybridmodel.bridges.onnx_to_casadi import module_through_onnx
-from hybridmodel.equations import step
-from hybridmodel.planners.planner import Candidate, Plan, Planner, Status, Task
-from hybridmodel.planners.shooting.dynamics import Dynamics, matrix_dynamics
-from hybridmodel.planners.shooting.nonlinear import NonlinearProgram
-from physics import Quadrotor
-from residuals import MLP
+from benchmarks.planning.quadrotor_forms import FORMS, START, Formed, N, problem
+from benchmarks.speed.peers import Peers
+from benchmarks.speed.sides import Side, Worker, times
+from hybridmodel import MPPI, SQP, MultipleShooting
+from hybridmodel.planners.planner import Plan, Planner, Status
 
-N, DT = 20, 0.05
 WHAT = f"quadrotor, N = {N}, network in every stage"
 OURS = "ours"
 ROUNDS, FEW = 15, 3
 ITERATIONS = 100  # real-time iterations that are timed
+SAMPLES, STEPS = 1000, 30  # of MPPI
 _PAUSE = 0.02  # s before a plan, in which threads of the one before go to sleep
-START = np.array(
-    [1.0, -0.5, 0.7, 12 / 13, 3 / 13, -4 / 13, 0.0, 0.5, 0.2, -0.3, 0.3, -0.4, 0.2]
-)  # tilted by 45°
 
 
-def problem(*, hybrid: bool) -> OptimalControlProblem:
-    system = Quadrotor()
-    model = HybridModel(system, MLP((64, 64)) if hybrid else None, dt=DT)
-    cost = Quadratic(
-        system,
-        state={"x": 5.0, "y": 5.0, "z": 5.0, "attitude": 2.0}
-        | {f"velocity_{axis}": 0.5 for axis in "xyz"}
-        | {f"rate_{axis}": 0.1 for axis in "xyz"},
-        input={s.name: 0.05 for s in system.inputs},
-        target=dict(zip((s.name for s in system.inputs), system.hover, strict=True)),
-    )
-    return OptimalControlProblem(trained(model), cost, horizon=N)
-
-
-def rows(quick: bool) -> Iterator[Row]:
+def rows(quick: bool, peers: Peers | None = None) -> Iterator[Row]:
     rounds = FEW if quick else ROUNDS
     start = time.perf_counter()
     hybrid = MultipleShooting(problem(hybrid=True), samples=0)
@@ -70,6 +51,9 @@ def rows(quick: bool) -> Iterator[Row]:
         yield Row(f"{WHAT}: building it with {form}", time.perf_counter() - start, "s")
     seconds, plans = _timed(sides, rounds)
     yield from _compared(seconds, plans)
+    if peers is not None:
+        yield from _through_l4casadi(hybrid, peers)
+    yield from _sampled(ITERATIONS // 5 if quick else ITERATIONS)
     with ProcessPoolExecutor(1, get_context("spawn"), _on_one_core) as pool:
         told = pool.submit(iterations, ITERATIONS).result()
     value, (low, high) = times(told)
@@ -113,52 +97,78 @@ def _timed(
     return {name: np.array(found) for name, found in seconds.items()}, plans
 
 
-# -- other forms ---------------------------------------------------------------------------------
+# -- L4CasADi ------------------------------------------------------------------------------------
+
+# the project's own worker, in L4CasADi's environment; what that lacks comes from this one
+_WORKER = """
+import sys
+
+sys.path += sys.argv[1:]
+from benchmarks.planning import quadrotor_forms
+from benchmarks.speed import cases
+
+cases.CASES = {"plan": quadrotor_forms.l4casadi_plan}
+from benchmarks.speed import worker
+
+worker.main()
+"""
 
 
-class Formed(Planner):
-    """IPOPT with any dynamics, one attempt from x₀ at rest."""
+def _through_l4casadi(ours: Planner, peers: Peers) -> Iterator[Row]:
+    what = f"{WHAT}: L4CasADi"
+    python = peers.environments and peers.environments / "l4casadi" / "bin" / "python"
+    if python is None or not python.exists():
+        peers.left_out.append(f"{what} (no environment l4casadi in --venvs)")
+        return
+    arguments = "-c", _WORKER, sysconfig.get_path("purelib")
+    side = Side(python, arguments, Path(__file__).parents[2], "plan")
+    told: list[tuple[float, float]] = []
+    try:
+        worker = Worker(side)
+        try:
+            request = {"key": "plan", "case": side.case, "cfg": {}}
+            converged, iterations, cost = worker.ask(cmd="setup", **request)["head"]
+            for _ in range(FEW):
+                time.sleep(_PAUSE)
+                [seconds] = worker.ask(cmd="time", key="plan", warm=0, n=1)["t"]
+                time.sleep(_PAUSE)
+                told.append((seconds, ours.plan(START).seconds))
+        finally:
+            worker.close()
+    except (RuntimeError, OSError) as error:
+        peers.left_out.append(f"{what} ({error})")
+        return
+    if not converged:
+        peers.left_out.append(f"{what} (IPOPT did not converge)")
+        return
+    theirs, own = np.array(told).T
+    value, spread = times(theirs / own)
+    yield Row(f"{what} / ours", value, "×", "≥ 1", spread=spread)
+    value, (low, high) = times(theirs)
+    yield Row(f"{WHAT}: a plan, L4CasADi", 1e3 * value, "ms", spread=(1e3 * low, 1e3 * high))
+    yield Row(f"{WHAT}: a plan, L4CasADi, iterations", iterations)
+    yield Row(f"{WHAT}: a plan, L4CasADi, cost", cost)
 
-    def __init__(self, of: OptimalControlProblem, dynamics: Dynamics) -> None:
-        self.problem = of
-        self._program = NonlinearProgram(
-            of, dynamics, iterations=200, tolerance=1e-6, warm_barrier=1e-3
-        )
 
-    def search(self, task: Task) -> Candidate:
-        H, nu = self.problem.horizon, self.problem.model.system.nu
-        x = np.tile(task.x0, (H + 1, 1))
-        rest = Plan(u=np.zeros((H, nu)), x=x, cost=np.nan, status=Status.BUDGET)
-        return self._program.solve(rest, task, warm=False)
+# -- sampling ------------------------------------------------------------------------------------
 
 
-def _mapped(form: str, step: ca.Function) -> Dynamics:
-    """Of a step (x, u, p, d) with its weights written into it."""
-    many = step.map(N)
-    return Dynamics(
-        form,
-        lambda X, U, p, D, w: many(X, U, ca.repmat(p, 1, N), D),
-        lambda: np.zeros(0),
-    )
-
-
-def _through_onnx(model: HybridModel) -> Dynamics:
-    """The network written as ONNX and read by CasADi."""
-    assert model.residual is not None
-    network = module_through_onnx(model.residual, (len(model.feature_signals),))
-    x, u = ca.MX.sym("x", model.nx), ca.MX.sym("u", model.system.nu)
-    p, d = ca.MX.sym("p", len(model.fit_parameters)), ca.MX.sym("d", model.system.nd)
-    velocity = ca.DM(model.velocity.numpy())
-    after = step(model.equations, network, model.scheme, x, u, p, d, dt=model.dt, velocity=velocity)
-    return _mapped("ONNX", ca.Function("F", [x, u, p, d], [after]))
-
-
-FORMS: Mapping[str, Callable[[HybridModel], Dynamics]] = {
-    "MX": lambda model: matrix_dynamics(model, N),
-    "MX, weights baked in": lambda model: _mapped("baked MX", model.step_function()),
-    "SX, weights baked in": lambda model: _mapped("baked SX", model.step_function().expand()),
-    "ONNX": _through_onnx,
-}
+def _sampled(count: int) -> Iterator[Row]:
+    """Plans a second of MPPI, one iteration each."""
+    for where, hold in {"in every stage": False, "held over a step": True}.items():
+        of = problem(hybrid=True, hold=hold, horizon=STEPS)
+        planner = MPPI(of, samples=SAMPLES, iterations=1, precision="float32")
+        plan, found = planner.plan(START), []
+        for seed in range(count):
+            time.sleep(_PAUSE)
+            plan = planner.plan(plan.x[1], warm_start=plan.shift(), seed=seed)
+            if not plan.usable:
+                raise RuntimeError(f"MPPI on the quadrotor ended as {plan.status.value}")
+            found.append(plan.seconds)
+        value, (low, high) = times(found)
+        threads = torch.get_num_threads()
+        figure = f"quadrotor, MPPI {SAMPLES} × {STEPS}, f32, network {where}, {threads} threads"
+        yield Row(f"{figure}: plans", 1 / value, "Hz", "≥ 100", spread=(1 / high, 1 / low))
 
 
 # -- real time -----------------------------------------------------------------------------------

@@ -13,24 +13,24 @@ Real-time iteration: Diehl, Bock & Schlöder, SIAM J. Control Optim. 43 (2005).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from hybridmodel.planners.planner import FEASIBLE, Candidate, Plan, Planner, Status, Task
-from hybridmodel.planners.shooting.attempts import SHORTFALL, Ranked, settled
+from hybridmodel.planners.shooting.attempts import SHORTFALL, Ranked, Ranking, settled
 from hybridmodel.planners.shooting.program import ShootingProgram
 from hybridmodel.planners.shooting.quadratic import StageQP
+from hybridmodel.planners.shooting.starts import Starts
 from hybridmodel.planners.shooting.step import Iterate, Stepper
 from hybridmodel.problem import OptimalControlProblem
-from hybridmodel.rollouts import REPEATED, objective_kernel
 
 _PENALTY, _LARGEST = 1e3, 1e8  # ρ at the start and at most
 _STRONGER = 10.0  # how fast ρ grows
+_ESCAPES = 2  # how often a saddle is left
+_CLOSE = 1e-4  # KKT residual from which on a program that was convex stays so
 _NEAR = 1e-2  # how much estimated multipliers must help to be taken: they do near an optimum
-_Judge = Callable[[np.ndarray], tuple[float, np.ndarray, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +52,10 @@ class SQP(Planner):
 
     A warm start with multipliers, its own or those of `MultipleShooting`, starts primal and dual,
     any other primal only; where that does not converge, or to a much worse optimum than the guess
-    had promised, it starts again from x₀ at rest. The cheapest feasible result is returned, which
-    is the guess itself where nothing better was found. Raises ValueError naming the argument.
+    had promised, it starts again from x₀ at rest. A saddle is left. The cheapest feasible result
+    is returned, which is the guess itself where nothing better was found. Quaternions are four
+    numbers like others: F gives them unit length, so that steps that F allows are tangent to it.
+    Raises ValueError naming the argument.
     """
 
     def __init__(
@@ -78,31 +80,37 @@ class SQP(Planner):
         self._forms = self.problem.forms
         self.program = ShootingProgram(self.problem)
         self.stepper = Stepper(self.program, self.tolerance)
+        self.starts, self.ranking = Starts(self.program), Ranking(self.problem)
         self._prepared: _Prepared | None = None
+
+    def _renewed(self) -> None:
+        """Builds anew where more than numbers has changed."""
+        if self._forms is not self.problem.forms:
+            self._build()
 
     def search(self, task: Task) -> Candidate:
         with np.errstate(all="ignore"):  # numbers that are none are looked for, not warned of
             return self._searched(task)
 
     def _searched(self, task: Task) -> Candidate:
-        if self._forms is not self.problem.forms:
-            self._build()
+        self._renewed()
         found: list[Ranked] = []
-        judge = self._judge(task)
+        waiting: list[Candidate] = []
         promised, iterations = np.inf, 0
         if task.guess is not None:
-            guess = Candidate(task.guess.u, Status.BUDGET, 0, multipliers=task.guess.multipliers)
-            found.append(self._ranked(guess, judge))
+            multipliers = task.guess.multipliers
+            waiting.append(Candidate(task.guess.u, Status.BUDGET, 0, multipliers=multipliers))
             if np.isfinite(task.guess.cost):
                 promised = task.guess.cost + SHORTFALL * abs(task.guess.cost)
-        for candidate in self._attempts(task):
-            iterations += candidate.iterations
-            found.append(self._ranked(candidate, judge))
+        for candidates in self._attempts(task):
+            iterations += sum(candidate.iterations for candidate in candidates)
+            found += self.ranking(task, *waiting, *candidates)
+            waiting.clear()
             (infeasible, cost), _ = min(found, key=lambda pair: pair[0])
             done = (
                 settled(found, self.tolerance) is not None and not infeasible and cost <= promised
             )
-            stepped = self.rti and candidate.status is not Status.FAILED
+            stepped = self.rti and candidates[-1].status is not Status.FAILED
             if done or stepped or task.expired():
                 break
         (_, cost), best = min(found, key=lambda pair: pair[0])
@@ -126,79 +134,61 @@ class SQP(Planner):
         fitting = self.fitting(guess)
         if fitting is None:
             raise ValueError("guess must be finite")
+        self._renewed()
         with np.errstate(all="ignore"):
-            self._prepared = self._linearised(fitting, self.problem.problem_parameters(parameters))
+            pi = self.problem.problem_parameters(parameters, fitting.adapted)
+            self._prepared = self._linearised(fitting, pi)
 
     def feedback(self, x0: np.ndarray) -> Plan:
         """The other half: one quadratic program from x0 (nx,), and its full step.
 
         Raises ValueError where nothing is prepared, or x0 is not nx finite numbers.
         """
+        self._renewed()
         prepared = self._prepared
         if prepared is None:
-            raise ValueError("feedback must follow prepare(guess), which was not called")
-        given, nx = np.asarray(x0, dtype=float), self.program.nx
+            raise ValueError(
+                "feedback must follow prepare(guess) with the networks as they are now"
+            )
+        nx = self.program.nx
+        before = self.problem.previous(prepared.here.z[0, :nx])  # the guess's, read where it counts
+        given = self.problem.start(x0, before)
         if given.shape != (nx,) or not np.isfinite(given).all():
             raise ValueError(f"x0 must be {nx} finite numbers, got {x0!r}")
         task = Task(given, prepared.pi, None, None, 0, time.perf_counter(), None)
         with np.errstate(all="ignore"):
-            _, found = self._ranked(self._stepped(prepared, task), self._judge(task))
+            [(_, found)] = self.ranking(task, self._stepped(prepared, task))
             return self._checked(found, task)
 
     # -- attempts ------------------------------------------------------------------------------
 
-    def _attempts(self, task: Task) -> Iterator[Candidate]:
+    def _attempts(self, task: Task) -> Iterator[list[Candidate]]:
         """Results of each attempt, made when it is needed."""
         if task.guess is not None:
             if self.rti:
-                yield self._stepped(self._linearised(task.guess, task.pi), task)
+                yield [self._stepped(self._linearised(task.guess, task.pi), task)]
             else:
-                yield self._solved(self._start(task.x0, task.guess), task)
-        yield self._solved(self._start(task.x0, None), task)
+                yield self._descended(self.starts.warm(task.x0, task.guess), task)
+        yield self._descended(self.starts.rest(task.x0), task)
 
-    def _ranked(self, found: Candidate, judge: _Judge) -> Ranked:
-        """How good inputs are under the model: feasible ones first, then by cost."""
-        if not np.isfinite(found.u).all():
-            return (True, np.inf), replace(found, status=Status.FAILED)
-        u = np.clip(found.u, self.problem.input_low, self.problem.input_high)
-        cost, x, violation = judge(u)
-        infeasible = not violation <= FEASIBLE
-        return (infeasible, cost if np.isfinite(cost) else np.inf), replace(
-            found, u=u, evaluated=(cost, x, violation)
-        )
-
-    def _judge(self, task: Task) -> _Judge:
-        """u (H, nu) ↦ cost, states and violation of a task's rollout."""
-        problem, x0, pi = self.problem, torch.tensor(task.x0), torch.tensor(task.pi)
-        many = x0.new_empty(REPEATED, problem.horizon, self.program.nu)  # it comes again
-        kernel = objective_kernel(problem, x0, many, pi, fixed=True)
-        if kernel is None:
-            return lambda u: problem.evaluate(task.x0, u, task.pi)
-
-        def judge(u: np.ndarray) -> tuple[float, np.ndarray, float]:
-            cost, violation, x = kernel.exact(x0, torch.from_numpy(u), pi)
-            return float(cost), x.numpy(), float(violation)
-
-        return judge
-
-    def _start(self, x0: np.ndarray, guess: Plan | None) -> Iterate:
-        program = self.program
-        multipliers = None
-        if guess is None:
-            x, u = np.tile(x0, (program.N + 1, 1)), np.zeros((program.N, program.nu))
-        else:
-            x, u = guess.x.copy(), guess.u
-            x[0] = x0
-            multipliers = program.unnamed(guess.multipliers)
-        u = np.clip(u, self.problem.input_low, self.problem.input_high)
-        if multipliers is None:
-            multipliers = np.zeros((program.N, program.nx)), np.zeros((program.N + 1, program.m))
-        return Iterate(program.point(x, u), *multipliers)
+    def _descended(self, here: Iterate, task: Task) -> list[Candidate]:
+        """Where an attempt ends, and then where points beside it lead as long as it is a saddle."""
+        found: list[Candidate] = []
+        for attempt in range(_ESCAPES + 1):
+            candidate, saddle = self._solved(here, task)
+            found.append(candidate)
+            if not saddle or attempt == _ESCAPES or task.expired():
+                break
+            u = self.starts.moved(candidate.u, attempt)
+            [(_, x, _)] = self.ranking.rolled(task, [u])
+            rolled = np.isfinite(x).all()
+            here = self.starts.primal(x, u) if rolled else self.starts.rest(task.x0)
+        return found
 
     # -- real-time iteration -------------------------------------------------------------------
 
     def _linearised(self, guess: Plan, pi: np.ndarray) -> _Prepared:
-        here = self._start(guess.x[0], guess)
+        here = self.starts.warm(guess.x[0], guess)
         values = self.program.values(here.z, pi)
         at = self.program.derivatives(here.z, pi, here.dynamics, here.rows)
         penalty = max(_PENALTY, _STRONGER * float(np.abs(here.rows).max(initial=0)))
@@ -206,7 +196,8 @@ class SQP(Planner):
 
     def _stepped(self, prepared: _Prepared, task: Task) -> Candidate:
         here, nx = prepared.here, self.program.nx
-        qp = replace(prepared.qp, x0=task.x0 - here.z[0, :nx])
+        turned = self.starts.turned(here.z[0, :nx], task.x0)
+        qp = replace(prepared.qp, x0=task.x0 * turned - here.z[0, :nx])
         step = self.stepper.solve(qp, here.rows, 1e-4, 1e-7)
         if not step.usable:
             return Candidate(here.z[:-1, nx:], Status.FAILED, 1)
@@ -215,18 +206,19 @@ class SQP(Planner):
             u=(here.z + step.z)[:-1, nx:],
             status=Status.BUDGET,
             iterations=1,
-            multipliers=self.program.named(step.dynamics, step.rows, first),
-            gains=step.gains,
+            multipliers=self.program.named(step.dynamics * turned, step.rows, first),
+            gains=step.gains * turned,
         )
 
     # -- to convergence ------------------------------------------------------------------------
 
-    def _solved(self, here: Iterate, task: Task) -> Candidate:
+    def _solved(self, here: Iterate, task: Task) -> tuple[Candidate, bool]:
+        """Where it ends, and whether that is stationary without being a minimum."""
         program, pi = self.program, task.pi
         penalty = max(_PENALTY, _STRONGER * float(np.abs(here.rows).max(initial=0)))
         shift, iteration, status = 0.0, 0, Status.BUDGET
         weights, first = np.abs(here.dynamics), np.zeros(program.nx)
-        gains = None
+        gains, saddle, convex = None, False, False
         values = program.values(here.z, pi)
         for iteration in range(self.iterations + 1):
             if not values.finite:
@@ -236,6 +228,7 @@ class SQP(Planner):
             error, first = self.stepper.error(here, values, at)
             if error <= self.tolerance:
                 status = Status.CONVERGED
+                saddle = not convex and self.stepper.saddle(values, at)
                 break
             if not np.isfinite(error):
                 status = Status.FAILED
@@ -257,6 +250,7 @@ class SQP(Planner):
                 break
             alpha, z, values, step, weights = taken
             shift, gains = step.shift, step.gains
+            convex = shift == 0 and error <= _CLOSE  # H changes little from here on
             here = Iterate(
                 z,
                 here.dynamics + alpha * (step.dynamics - here.dynamics),
@@ -268,10 +262,11 @@ class SQP(Planner):
                     status = Status.INFEASIBLE
                     break
                 penalty = min(_STRONGER * penalty, _LARGEST)
-        return Candidate(
+        found = Candidate(
             u=here.z[:-1, program.nx :],
             status=status,
             iterations=iteration,
             multipliers=program.named(here.dynamics, here.rows, first),
             gains=gains,
         )
+        return found, saddle

@@ -2,7 +2,7 @@
 
 A test that takes `case` (or `planning`, where the planner matters) runs on rows of these tables
 in which every pair of entries of two tables meets at least once; `pytest -m slow` runs it on the
-full product instead.
+full product of models instead, where planners take turns.
 """
 
 from __future__ import annotations
@@ -23,16 +23,25 @@ from torch import nn
 import residuals
 from hybridmodel import (
     CEM,
+    ICEM,
+    ILQR,
+    MPPI,
+    SQP,
     GradientDescent,
     HybridModel,
     MultipleShooting,
     OptimalControlProblem,
+    Plan,
     Planner,
+    Portfolio,
     Quadratic,
+    RandomShooting,
+    RefinedCEM,
 )
 from hybridmodel import placement as placements
 from hybridmodel.features import default_features, feature_signals, seen_by
 from hybridmodel.placement import Placement
+from hybridmodel.rollouts import Backend
 from physics import (
     CartPole,
     DoublePendulum,
@@ -217,11 +226,23 @@ STEPPINGS: Mapping[str, tuple[Integrator, int]] = {
     "euler3": (euler, 3),
     "semi2": (semi_implicit_euler, 2),
 }
+FEW: Mapping[str, int] = {"samples": 30, "iterations": 3}
 PLANNERS: Mapping[str, Callable[[OptimalControlProblem], Planner]] = {
-    "cem": lambda problem: CEM(problem, samples=30, elites=6, iterations=3),
+    "cem": lambda problem: CEM(problem, elites=6, **FEW),
+    "icem": lambda problem: ICEM(problem, elites=6, **FEW),
+    "mppi": lambda problem: MPPI(problem, knots=3, **FEW),
+    "random": lambda problem: RandomShooting(problem, samples=30),
+    "refined": lambda problem: RefinedCEM(problem, samples=12, elites=4, iterations=2),
     "descent": lambda problem: GradientDescent(problem, iterations=8, starts=2),
     "shooting": lambda problem: MultipleShooting(problem, iterations=60),
+    "sqp": lambda problem: SQP(problem, iterations=60),
+    "ilqr": lambda problem: ILQR(problem, iterations=60),
+    "portfolio": lambda problem: Portfolio(
+        RandomShooting(problem, samples=30), CEM(problem, elites=6, **FEW)
+    ),
 }
+DERIVING = ("sqp", "ilqr")
+QUICK = ("cem", "icem", "mppi", "random", "portfolio")  # to make: they derive and compile nothing
 AXES = (SYSTEMS, RESIDUALS, PLACEMENTS, HOLDS, STEPPINGS, PLANNERS)
 
 
@@ -235,6 +256,7 @@ class Case:
     hold_name: str
     stepping_name: str
     planner_name: str
+    other_name: str = "cem"  # the planner whose plan is a warm start
 
     def __str__(self) -> str:
         return "-".join(vars(self)[f"{axis}_name"] for axis in self.axes)
@@ -263,7 +285,7 @@ class Case:
             torch.manual_seed(1)
             return RESIDUALS[self.residual_name](nz, len(self.placement.signals(self.system)))
 
-    def build(self, residual: nn.Module | None) -> HybridModel:
+    def build(self, residual: nn.Module | None, backend: Backend = "auto") -> HybridModel:
         integrator, substeps = self.stepping
         return HybridModel(
             self.system,
@@ -274,6 +296,7 @@ class Case:
             integrator=integrator,
             substeps=substeps,
             hold=HOLDS[self.hold_name],
+            backend=backend,
         )
 
     @property
@@ -292,9 +315,12 @@ class Case:
     @cached_property
     def trained(self) -> HybridModel:
         """With random weights, scales and parameters."""
+        return self._trained("auto")
+
+    def _trained(self, backend: Backend) -> HybridModel:
         # a damping, or a factor on an inertia, that is drawn too large makes any step diverge
         strong = self.placement in (placements.parameters, placements.dissipation)
-        return trained(self.build(self.recipe), size=0.05 if strong else 0.4)
+        return trained(self.build(self.recipe, backend), size=0.05 if strong else 0.4)
 
     def draw(self, *batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
         """Random x (…, nx), u (…, nu), d (…, nd)."""
@@ -309,10 +335,15 @@ class Case:
 
     @cached_property
     def problem(self) -> OptimalControlProblem:
-        """Four steps towards 0.3 of the first state."""
+        """Four steps towards 0.3 of the first state.
+
+        Of the planners that need derivatives of the step, half the rows have them from the kernel,
+        which is seconds of compiling, and half from CasADi.
+        """
         system, n = self.system, len(self.system.states)
+        by_casadi = self.planner_name in DERIVING and HOLDS[self.hold_name]
         return OptimalControlProblem(
-            self.trained,
+            self._trained("torch") if by_casadi else self.trained,
             Quadratic(
                 system,
                 state={s.quaternion or s.name: 1.0 for s in system.states},
@@ -324,6 +355,15 @@ class Case:
             state_bounds=([-np.inf] * n, [np.inf] * n),
         )
 
+    @cached_property
+    def x0(self) -> np.ndarray:
+        return 0.1 * np.arange(1.0, self.nx + 1)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """From x0 with seed 3."""
+        return self.planner.plan(self.x0, parameters=self.parameters, seed=3)
+
     @property
     def parameters(self) -> np.ndarray:
         """π of the problem: one row of exogenous signals."""
@@ -334,8 +374,7 @@ class Case:
         return PLANNERS[self.planner_name](self.problem)
 
     def other_planner(self) -> Planner:
-        names = list(PLANNERS)
-        return PLANNERS[names[names.index(self.planner_name) - 1]](self.problem)
+        return PLANNERS[self.other_name](self.problem)
 
 
 def trained(model: HybridModel, seed: int = 0, size: float = 0.4) -> HybridModel:
@@ -382,11 +421,20 @@ def _met(row: Mapping[int, str]) -> set[tuple[tuple[int, str], tuple[int, str]]]
 
 @cache
 def pairs() -> list[Case]:
-    return [Case(*row) for row in pairwise([tuple(axis) for axis in AXES])]
+    """Rows with each pair of entries, in which each planner starts from a plan of each planner."""
+    met: Counter[str] = Counter()
+    cases = []
+    for row in pairwise([tuple(axis) for axis in AXES]):
+        names = [*PLANNERS, *QUICK * len(SYSTEMS)]
+        cases.append(Case(*row, names[met[row[-1]]]))
+        met[row[-1]] += 1
+    return cases
 
 
-def product(planners: Mapping[str, object]) -> list[Case]:
-    return [Case(*row) for row in itertools.product(*AXES[:-1], planners)]
+def product(planners: Sequence[str], turns: int) -> list[Case]:
+    """Every model, each with so many of the planners, which take turns."""
+    names = itertools.cycle(planners)
+    return [Case(*row, next(names)) for row in itertools.product(*AXES[:-1]) for _ in range(turns)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -394,9 +442,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     full = "slow" in expression and "not slow" not in expression
     marks = [pytest.mark.slow] if full else []
     # what no planner has a part in need not be run with each of them
-    for argument, planners in {"case": ("cem",), "planning": PLANNERS}.items():
+    for argument, planners in {"case": ("cem",), "planning": tuple(PLANNERS)}.items():
         if argument in metafunc.fixturenames:
-            rows = product(planners) if full else pairs()
+            rows = product(planners, min(3, len(planners))) if full else pairs()
             cases = [pytest.param(case, id=str(case), marks=marks) for case in rows]
             metafunc.parametrize(argument, cases)
     if "system_name" in metafunc.fixturenames:
@@ -411,7 +459,7 @@ def _forget(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if request.node.get_closest_marker("slow"):
         case = request.node.callspec.params.get("case") or request.node.callspec.params["planning"]
-        for name in ("untrained", "physics", "trained", "problem", "planner"):
+        for name in ("untrained", "physics", "trained", "problem", "planner", "plan"):
             vars(case).pop(name, None)
 
 

@@ -9,34 +9,30 @@ from hybridmodel import Status
 
 
 def test_a_plan_is_a_rollout_inside_the_bounds(planning) -> None:
-    problem = planning.problem
-    x0 = 0.1 * np.arange(1.0, planning.nx + 1)
-    plan = planning.planner.plan(x0, parameters=planning.parameters)
+    problem, x0, plan = planning.problem, planning.x0, planning.plan
     assert plan.usable
     assert (problem.input_low <= plan.u).all()
     assert (plan.u <= problem.input_high).all()
     cost, x, violation = problem.evaluate(x0, plan.u, planning.parameters)
-    assert (plan.cost, violation) == (cost, 0.0)
-    assert np.array_equal(plan.x, x)
+    assert violation == 0.0
+    assert plan.cost == pytest.approx(cost, rel=1e-10)  # by the kernel for some, CasADi for others
+    assert plan.x == pytest.approx(x, rel=1e-10, abs=1e-10)
     assert np.array_equal(plan.x[0], x0)
     assert plan.x.shape == (problem.horizon + 1, planning.nx)
 
 
 def test_any_plan_starts_any_planner_and_is_never_made_worse(planning) -> None:
-    x0 = 0.1 * np.arange(1.0, planning.nx + 1)
-    guess = planning.other_planner().plan(x0, parameters=planning.parameters)
+    guess = planning.other_planner().plan(planning.x0, parameters=planning.parameters)
     assert guess.usable
-    plan = planning.planner.plan(x0, parameters=planning.parameters, warm_start=guess)
+    plan = planning.planner.plan(planning.x0, parameters=planning.parameters, warm_start=guess)
     assert plan.usable
     assert plan.cost <= guess.cost + 1e-9 * abs(guess.cost)
 
 
 def test_the_same_seed_gives_the_same_plan(planning) -> None:
-    x0 = 0.1 * np.arange(1.0, planning.nx + 1)
-    first = planning.planner.plan(x0, parameters=planning.parameters, seed=3)
-    again = planning.planner.plan(x0, parameters=planning.parameters, seed=3)
-    assert first == again
-    assert first.status in (Status.CONVERGED, Status.BUDGET)
+    again = planning.planner.plan(planning.x0, parameters=planning.parameters, seed=3)
+    assert again == planning.plan
+    assert again.status in (Status.CONVERGED, Status.BUDGET)
 
 
 def test_a_wrong_state_is_named(planning) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from hybridmodel.planners.shooting.quadratic import RiccatiSolver, Solution, StageQP, scale, shifted
 
-_STIFFNESS = 1e6  # of active rows, against the largest number of H
+STIFFNESS = 1e6  # of active rows, against the largest number of H
 _REFINEMENTS = 4
 _NONE = 1e-7  # multipliers up to this come from rows that do not act
 
@@ -35,7 +35,7 @@ def solve_active(
         qp = replace(qp, H=shifted(qp.H, shift))
     active = live & (equality | (rows > _NONE) | (qp.c > 0))
     transposed, rest = qp.C.transpose(0, 2, 1), np.zeros_like(qp.x0)
-    stiffness = _STIFFNESS * max(1.0, float(np.abs(qp.H).max()))
+    stiffness = STIFFNESS * max(1.0, float(np.abs(qp.H).max()))
     for attempt in range(1, tries + 1):
         multipliers = np.where(active, rows, 0.0)
         weight = np.where(active, stiffness, 0.0)

@@ -125,6 +125,11 @@ class RiccatiSolver:
                 return None
             qp, shift = replace(qp, H=shifted(qp.H, more - shift)), more
 
+    def is_convex(self, H: np.ndarray, J: np.ndarray) -> bool:
+        """Whether H (N+1, n, n) is positive definite where zₖ₊₁ follows from zₖ by J."""
+        *_, pivots = self._factor(H[:-1], J, H[-1, : self.nx, : self.nx])
+        return bool(pivots.min() > 0)
+
     def step(
         self,
         J: np.ndarray,
@@ -140,7 +145,7 @@ class RiccatiSolver:
 
 def shifted(H: np.ndarray, added: float) -> np.ndarray:
     """H + δI."""
-    return H + added * np.eye(H.shape[-1])
+    return H + added * np.eye(H.shape[-1]) if added else H
 
 
 def _next_shift(shift: float, last: float) -> float:

@@ -13,15 +13,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hybridmodel.planners.shooting.active_rows import solve_active
+from hybridmodel.planners.shooting.active_rows import STIFFNESS, solve_active
 from hybridmodel.planners.shooting.interior_point import solve_interior
 from hybridmodel.planners.shooting.program import Derivatives, ShootingProgram, Values
-from hybridmodel.planners.shooting.quadratic import RiccatiSolver, Solution, StageQP
+from hybridmodel.planners.shooting.quadratic import RiccatiSolver, Solution, StageQP, shifted
 
 _ARMIJO = 1e-4
 _SHORT, _SHORTEST = 0.1, 1e-6  # α up to which δ is tried before it, and at last
 _STRONGER, _TRIES = 10.0, 6  # growth of δ after a search without success, and how often
 _ROUNDING = 1e-13
+_TOUCHING = 1e-6  # how near to its bound a row counts as active at an optimum
+_FLAT = 1e-8  # curvature that counts as none, against the largest number of H
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,17 @@ class Stepper:
         qp = replace(qp, H=np.tile(np.eye(self.program.n), (len(qp.H), 1, 1)))
         found = self.solve(qp, here.rows, 1e-2, 1e-6)
         return Iterate(here.z, found.dynamics, found.rows) if found.usable else here
+
+    def saddle(self, values: Values, at: Derivatives) -> bool:
+        """Whether a stationary point has directions of negative curvature along its active rows."""
+        program = self.program
+        held = program.live & (program.is_equality | (values.rows >= -_TOUCHING))
+        H, size = at.hessian, max(1.0, float(np.abs(at.hessian).max()))
+        if held.any():
+            weight = np.where(held, STIFFNESS * size, 0.0)
+            H = H + (at.rows.transpose(0, 2, 1) * weight[:, None, :]) @ at.rows
+        shifts = 0.0, _FLAT * size  # what is flat but for rounding is no saddle
+        return not any(self.solver.is_convex(shifted(H, s), at.jacobian) for s in shifts)
 
     def quadratic(self, values: Values, at: Derivatives, penalty: float) -> StageQP:
         """The quadratic program at a point."""

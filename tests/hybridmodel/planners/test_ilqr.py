@@ -409,7 +409,7 @@ def test_caution_is_planned_with() -> None:
         Pendulum(), state={"angle": 1.0}, input={"torque": 0.01}, target={"angle": 3.0}
     )
     caution = Caution(disagreement=1.0, support=20.0)
-    problem = OptimalControlProblem(model, cost, horizon=12, caution=caution)
+    problem = OptimalControlProblem(model, cost, horizon=6, caution=caution)
     plan = ILQR(problem).plan(np.zeros(2))
     assert plan.status is Status.CONVERGED
     best = MultipleShooting(problem, samples=0).plan(np.zeros(2), warm_start=plan)

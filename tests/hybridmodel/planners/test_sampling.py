@@ -174,7 +174,7 @@ def test_what_a_policy_gets_and_may_return() -> None:
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0, 3.0])
 def test_coloured_noise_has_unit_variance_and_its_spectrum(exponent: float) -> None:
-    n = 400
+    n = 200
     W = coloured(n, exponent)
     covariance = W @ W.T
     assert np.diag(covariance) == pytest.approx(np.ones(n), abs=1e-9)

@@ -16,7 +16,7 @@ from hybridmodel.planners.shooting.active_rows import solve_active
 from hybridmodel.planners.shooting.interior_point import solve_interior
 from hybridmodel.planners.shooting.quadratic import RiccatiSolver, Solution, StageQP
 from hybridmodel.planners.sqp import SQP
-from physics import CartPole, Linear, Pendulum
+from physics import CartPole, Linear, Pendulum, Quadrotor
 from residuals import MLP
 
 OSCILLATOR = Linear(A=((0.0, 1.0), (-1.0, -0.2)), B=((0.0,), (1.0,)))
@@ -279,15 +279,43 @@ def test_the_conditions_of_optimality_hold_by_casadi(solved) -> None:
     assert (plan.multipliers["inequality"] >= -1e-8).all()
 
 
+@pytest.mark.parametrize("make", [pendulum, cart_pole])
+def test_rest_below_the_target_is_left_though_it_is_stationary(make) -> None:
+    problem = make()
+    planner, x0 = SQP(problem), np.zeros(problem.model.nx)
+    u = np.zeros((problem.horizon, 1))
+    resting, x, _ = problem.evaluate(x0, u)
+    assert np.array_equal(x, np.zeros_like(x))
+    plan = planner.plan(x0)
+    assert plan.status is Status.CONVERGED
+    assert plan.cost < 0.9 * resting
+    assert plan.cost <= planner.plan(x0 + 0.01).cost * 1.05  # no stationary point beside it
+    assert planner.plan(x0) == plan
+    stuck = Plan(u=u, x=x, cost=resting, status=Status.CONVERGED)
+    again = planner.plan(x0, warm_start=stuck)
+    assert again.cost == pytest.approx(plan.cost, rel=1e-6)
+    assert planner.plan(x0, warm_start=plan).iterations <= 1  # a minimum is not left
+
+
+def test_flat_directions_are_no_saddle() -> None:
+    """Of two equal inputs only the sum counts, and at rest nothing is gained."""
+    twin = Linear(A=((0.0, 1.0), (-1.0, -0.2)), B=((0.0, 0.0), (1.0, 1.0)))
+    cost = Quadratic(twin, state={"x0": 1.0}, input={"u0": 0.1, "u1": 0.0})
+    bounds = ([-1.0] * 2, [1.0] * 2)
+    problem = OptimalControlProblem(HybridModel(twin, dt=0.1), cost, horizon=5, input_bounds=bounds)
+    plan = SQP(problem).plan(np.zeros(2))
+    assert (plan.status, plan.iterations, plan.cost) == (Status.CONVERGED, 0, 0.0)
+
+
 # -- what cannot be done -----------------------------------------------------------------------
 
 
 def test_infeasible_problems_never_converge() -> None:
-    far = cart_pole(terminal_equality=lambda x, pi: x[0] - 100)
+    far = cart_pole(terminal_equality=lambda x, pi: x[0] - 100, horizon=12)
     contrary = pendulum(
-        equality=lambda x, u, pi: u[0] - 1.0, inequality=lambda x, u, pi: u[0] - 0.5
+        equality=lambda x, u, pi: u[0] - 1.0, inequality=lambda x, u, pi: u[0] - 0.5, horizon=12
     )
-    walls = pendulum(state_bounds=([-0.1, -0.1], [0.1, 0.1]))
+    walls = pendulum(state_bounds=([-0.1, -0.1], [0.1, 0.1]), horizon=12)
     for problem, x0 in ((far, HANGING), (contrary, np.zeros(2)), (walls, np.full(2, 2.0))):
         plan = SQP(problem, iterations=40).plan(x0)
         assert plan.status in (Status.INFEASIBLE, Status.BUDGET)
@@ -364,6 +392,37 @@ def test_real_time_iterations_name_what_is_missing() -> None:
         SQP(regulator(), tolerance=0)
 
 
+def test_both_signs_of_a_quaternion_are_one_rotation() -> None:
+    system = Quadrotor()
+    cost = Quadratic(
+        system,
+        state={"x": 5.0, "y": 5.0, "z": 5.0, "attitude": 2.0},
+        input={s.name: 0.05 for s in system.inputs},
+        target=dict(zip((s.name for s in system.inputs), system.hover, strict=True)),
+    )
+    problem = OptimalControlProblem(HybridModel(system, dt=0.05), cost, horizon=8)
+    sqp, single = SQP(problem), SQP(problem, rti=True)
+    x0 = np.zeros(13)
+    x0[:3], x0[3:7] = (0.3, -0.2, 0.1), (0.8, 0.36, 0.0, -0.48)
+    x0[3:7] /= np.linalg.norm(x0[3:7])
+    signs = np.where((np.arange(13) >= 3) & (np.arange(13) < 7), -1.0, 1.0)
+    other = signs * x0
+    plan = sqp.plan(x0)
+    assert plan.status is Status.CONVERGED
+    assert plan.cost == pytest.approx(MultipleShooting(problem, samples=0).plan(x0).cost, rel=1e-6)
+    assert np.linalg.norm(plan.x[:, 3:7], axis=1) == pytest.approx(1.0, abs=1e-12)
+    same = sqp.plan(other, warm_start=plan)
+    assert same.status is Status.CONVERGED
+    assert same.iterations <= 1
+    assert same.u == pytest.approx(plan.u, abs=1e-6)
+    assert same.x[0] == pytest.approx(other)
+    assert sqp.plan(other, warm_start=same).iterations <= 1  # its multipliers are its own
+    near = x0 + 0.01 * np.cos(np.arange(13.0))
+    quick, again = (single.plan(x, warm_start=plan) for x in (near, signs * near))
+    assert again.u == pytest.approx(quick.u, abs=1e-9)
+    assert again.gains == pytest.approx(quick.gains * signs, abs=1e-9)
+
+
 # -- no rebuild --------------------------------------------------------------------------------
 
 
@@ -401,7 +460,7 @@ def test_weights_physics_and_references_move_without_a_rebuild(backend) -> None:
 def test_random_starts_all_converge() -> None:
     problem = cart_pole()
     planner, draw = SQP(problem), np.random.default_rng(0)
-    for _ in range(12):
+    for _ in range(6):
         u = draw.uniform(-8, 8, (problem.horizon, 1))
         _, x, _ = problem.evaluate(HANGING, u)
         guess = Plan(u=u, x=x, cost=np.nan, status=Status.BUDGET)
