@@ -1,6 +1,9 @@
 """Gradient descent through the rollout, several starts in one batch.
 
-u ← Π(u − α_t · Adam(∇_u J(x0, u))),   Π the projection on the input bounds
+u ← Π(u − α_t · Adam(∇_u J(x0, u))),   then  u ← Π(u − α H ∇_u J)
+
+Π the projection on the input bounds, H of L-BFGS (`differential.quasi_newton`). Kingma & Ba, Adam,
+ICLR 2015, algorithm 1, with a cosine step size: Loshchilov & Hutter, SGDR, ICLR 2017, eq. 5.
 """
 
 from __future__ import annotations
@@ -8,21 +11,25 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
+from hybridmodel.planners.differential.quasi_newton import QuasiNewton
 from hybridmodel.planners.judge import Judge
 from hybridmodel.planners.planner import Candidate, Planner, Status, Task
 from hybridmodel.problem import OptimalControlProblem
 
 
 class GradientDescent(Planner):
-    """Projected Adam on the inputs, with a cosine step size.
+    """Projected Adam on the inputs, finished by projected L-BFGS from the best that it saw.
 
     iterations   gradient steps
     rate         first step size, as a share of half the input range (of 1 where unbounded)
     starts       how many sequences are improved side by side: the guess (or zero), then random
     spread       of the random starts, a share of half the input range
-    tolerance    converged where the projected gradient step changes no input by more
+    tolerance    converged where a whole step changes no input by more, as a share of that half
     penalty      cost of one unit of constraint violation
+    finish       share of the iterations that are L-BFGS's, each of which tries four lengths at
+                 once; 0 is Adam alone, of which one step is taken always
 
     Raises ValueError naming the argument.
     """
@@ -37,6 +44,7 @@ class GradientDescent(Planner):
         spread: float = 0.3,
         tolerance: float = 1e-7,
         penalty: float = 1e3,
+        finish: float = 0.5,
     ) -> None:
         if iterations < 1 or starts < 1:
             raise ValueError(
@@ -44,9 +52,11 @@ class GradientDescent(Planner):
             )
         if not rate > 0:
             raise ValueError(f"rate must be positive, got {rate}")
+        if not 0 <= finish <= 1:
+            raise ValueError(f"finish must be a share in [0, 1], got {finish}")
         self.problem, self.iterations, self.rate = problem, iterations, rate
         self.starts, self.spread, self.tolerance = starts, spread, tolerance
-        self.penalty = penalty
+        self.penalty, self.finish = penalty, finish
 
     def search(self, task: Task) -> Candidate:
         problem = self.problem
@@ -60,39 +70,95 @@ class GradientDescent(Planner):
         if task.guess is not None:
             guess = torch.tensor(task.guess.u)
         u = (guess + self.spread * half * noise).clamp(low, high)
-        first, second = torch.zeros_like(u), torch.zeros_like(u)
-        best, best_cost = u[0], float("inf")
         judge = Judge(problem, task.x0, task.pi, calls=self.iterations)
-        status, iteration = Status.BUDGET, 0
-        for iteration in range(1, self.iterations + 1):
-            u = u.detach().requires_grad_()
-            cost, violation = judge(u)
-            total = cost + self.penalty * violation
-            (gradient,) = torch.autograd.grad(total.sum(), u)
-            total = torch.nan_to_num(total.detach(), nan=torch.inf)
-            leader = int(total.argmin())
-            if total[leader] < best_cost:
-                best, best_cost = u[leader].detach(), float(total[leader])
-            gradient = torch.nan_to_num(gradient) * half
+        judged = _Judged(judge, u, half, self.penalty)
+        last = max(1, self.iterations - round(self.finish * self.iterations))
+        status, iteration = self._adam(judged, task, (low / half, high / half), last)
+        if status is Status.BUDGET and judged.found and last < self.iterations:
+            left = self.iterations - last
+            status, more = self._finished(judged, task, (low / half, high / half), left)
+            iteration += more
+        return Candidate(
+            u=judged.best.numpy(),
+            status=status if judged.found else Status.FAILED,
+            iterations=iteration,
+            evaluated=judge.evaluate(judged.best.numpy()),
+        )
+
+    def _adam(
+        self, judged: _Judged, task: Task, bounds: tuple[Tensor, Tensor], steps: int
+    ) -> tuple[Status, int]:
+        """So many steps; how they ended and how many they were."""
+        v = judged.leaders
+        first, second = torch.zeros_like(v), torch.zeros_like(v)
+        for step in range(1, steps + 1):
+            _, gradient = judged(v)
             first = 0.9 * first + 0.1 * gradient
             second = 0.99 * second + 0.01 * gradient**2
-            unbiased = first / (1 - 0.9**iteration), second / (1 - 0.99**iteration)
-            rate = self.rate * (1 + math.cos(math.pi * (iteration - 1) / self.iterations)) / 2
-            moved = u.detach() - rate * half * unbiased[0] / (unbiased[1].sqrt() + 1e-12)
-            moved = moved.clamp(low, high)
-            change = ((moved - u.detach()) / half).abs().amax()
-            u = moved
-            if change < self.tolerance * rate / self.rate:
-                status = Status.CONVERGED
-                break
+            unbiased = first / (1 - 0.9**step), second / (1 - 0.99**step)
+            share = (1 + math.cos(math.pi * (step - 1) / steps)) / 2
+            moved = v - self.rate * share * unbiased[0] / (unbiased[1].sqrt() + 1e-12)
+            moved = moved.clamp(*bounds)
+            change, v = (moved - v).abs().amax(), moved
+            if change < self.tolerance * share:
+                return Status.CONVERGED, step
             if task.expired():
-                status = Status.DEADLINE
-                break
-        if not math.isfinite(best_cost):
-            status = Status.FAILED
-        return Candidate(
-            u=best.numpy(),
-            status=status,
-            iterations=iteration,
-            evaluated=judge.evaluate(best.numpy()),
-        )
+                return Status.DEADLINE, step
+        return Status.BUDGET, steps
+
+    def _finished(
+        self, judged: _Judged, task: Task, bounds: tuple[Tensor, Tensor], steps: int
+    ) -> tuple[Status, int]:
+        """From each start's best; ends where the one that leads has converged."""
+        _, horizon, nu = judged.leaders.shape
+
+        def value(v: Tensor) -> tuple[Tensor, Tensor]:
+            totals, gradient = judged(v.unflatten(-1, (horizon, nu)))
+            return totals, gradient.flatten(1)
+
+        low, high = (bound.expand(horizon, nu).flatten() for bound in bounds)
+        descent = QuasiNewton(value, judged.leaders.flatten(1), low, high)
+        for step in range(1, steps + 1):
+            descent.step()
+            leader = int(descent.least.argmin())
+            flat = math.sqrt(self.tolerance) * (1 + abs(float(descent.least[leader])))
+            # at a kink, as where a constraint begins to be paid for, steps are short but not flat
+            if descent.move[leader] < self.tolerance and descent.slope[leader] < flat:
+                return Status.CONVERGED, step
+            if task.expired():
+                return Status.DEADLINE, step
+        return Status.BUDGET, steps
+
+
+class _Judged:
+    """Totals and gradients of v = u / half, and the best that was seen.
+
+    best (H, nu) of all, in units of u; leaders (B, H, nu) of each start, in units of v
+    """
+
+    def __init__(self, judge: Judge, u: Tensor, half: Tensor, penalty: float) -> None:
+        self._judge, self._half, self._penalty = judge, half, penalty
+        self.best, self.least = u[0], math.inf
+        self.leaders = u / half
+        self._totals = torch.full(u.shape[:1], torch.inf, dtype=u.dtype)
+
+    @property
+    def found(self) -> bool:
+        """Whether any of them had a finite total."""
+        return math.isfinite(self.least)
+
+    def __call__(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Totals (N,), inf where there is no number, and ∇_v (N, H, nu) of v (N, H, nu)."""
+        u = (v.detach() * self._half).requires_grad_()
+        cost, violation = self._judge(u)
+        total = cost + self._penalty * violation
+        (gradient,) = torch.autograd.grad(total.sum(), u)
+        total = torch.nan_to_num(total.detach(), nan=torch.inf)
+        leader = int(total.argmin())
+        if total[leader] < self.least:
+            self.best, self.least = u[leader].detach(), float(total[leader])
+        if len(total) == len(self._totals):
+            better = total < self._totals
+            self.leaders = torch.where(better[:, None, None], v, self.leaders)
+            self._totals = torch.where(better, total, self._totals)
+        return total, torch.nan_to_num(gradient * self._half)
