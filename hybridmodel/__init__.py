@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from hybridmodel.bridges.network import pack_weights as pack_weights
     from hybridmodel.bridges.onnx_to_casadi import from_onnx as from_onnx
     from hybridmodel.bridges.torch_to_casadi import to_casadi as to_casadi
-    from hybridmodel.caution import Caution as Caution
-    from hybridmodel.chance import Chance as Chance
     from hybridmodel.checkpoint import CheckpointError as CheckpointError
     from hybridmodel.checkpoint import load as load
     from hybridmodel.checkpoint import save as save
@@ -35,9 +33,9 @@ if TYPE_CHECKING:
     from hybridmodel.closed_loop import replay as replay
     from hybridmodel.collection import Policy as Policy
     from hybridmodel.collection import collect as collect
-    from hybridmodel.constraints import Soft as Soft
-    from hybridmodel.cost_to_go import CostToGo as CostToGo
     from hybridmodel.costs import Cost as Cost
+    from hybridmodel.costs import CostToGo as CostToGo
+    from hybridmodel.costs import MinimumTime as MinimumTime
     from hybridmodel.costs import Quadratic as Quadratic
     from hybridmodel.costs import Tracking as Tracking
     from hybridmodel.data import Dataset as Dataset
@@ -92,7 +90,6 @@ if TYPE_CHECKING:
     from hybridmodel.laws import check_residual as check_residual
     from hybridmodel.laws import check_system as check_system
     from hybridmodel.learned import Learned as Learned
-    from hybridmodel.minimum_time import MinimumTime as MinimumTime
     from hybridmodel.model import HybridModel as HybridModel
     from hybridmodel.online import adapt as adapt
     from hybridmodel.planners import CEM as CEM
@@ -123,12 +120,15 @@ if TYPE_CHECKING:
     from hybridmodel.planners import differentiable as differentiable
     from hybridmodel.planners import sensitivity as sensitivity
     from hybridmodel.planners import tvlqr as tvlqr
+    from hybridmodel.problem import Caution as Caution
+    from hybridmodel.problem import Chance as Chance
+    from hybridmodel.problem import Expected as Expected
+    from hybridmodel.problem import MeanDeviation as MeanDeviation
     from hybridmodel.problem import OptimalControlProblem as OptimalControlProblem
-    from hybridmodel.risk import Expected as Expected
-    from hybridmodel.risk import MeanDeviation as MeanDeviation
-    from hybridmodel.risk import TailMean as TailMean
-    from hybridmodel.risk import Worst as Worst
-    from hybridmodel.stopping import Stop as Stop
+    from hybridmodel.problem import Soft as Soft
+    from hybridmodel.problem import Stop as Stop
+    from hybridmodel.problem import TailMean as TailMean
+    from hybridmodel.problem import Worst as Worst
     from hybridmodel.twins import free_time as free_time
     from hybridmodel.uncertainty import Calibration as Calibration
     from hybridmodel.uncertainty import Noise as Noise
@@ -146,8 +146,6 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "hybridmodel.agreement": ("Agreement", "check_agreement"),
-    "hybridmodel.caution": ("Caution",),
-    "hybridmodel.chance": ("Chance",),
     "hybridmodel.checkpoint": ("CheckpointError", "load", "save"),
     "hybridmodel.closed_loop": (
         "Predictor",
@@ -157,9 +155,7 @@ _HOMES = {
         "replay",
     ),
     "hybridmodel.collection": ("Policy", "collect"),
-    "hybridmodel.constraints": ("Soft",),
-    "hybridmodel.cost_to_go": ("CostToGo",),
-    "hybridmodel.costs": ("Cost", "Quadratic", "Tracking"),
+    "hybridmodel.costs": ("Cost", "CostToGo", "MinimumTime", "Quadratic", "Tracking"),
     "hybridmodel.data": (
         "Dataset",
         "LogReport",
@@ -206,7 +202,6 @@ _HOMES = {
     ),
     "hybridmodel.laws": ("Finding", "LawReport", "check_residual", "check_system"),
     "hybridmodel.learned": ("Learned",),
-    "hybridmodel.minimum_time": ("MinimumTime",),
     "hybridmodel.model": ("HybridModel",),
     "hybridmodel.online": ("adapt",),
     "hybridmodel.planners": (
@@ -239,9 +234,17 @@ _HOMES = {
         "sensitivity",
         "tvlqr",
     ),
-    "hybridmodel.problem": ("OptimalControlProblem",),
-    "hybridmodel.risk": ("Expected", "MeanDeviation", "TailMean", "Worst"),
-    "hybridmodel.stopping": ("Stop",),
+    "hybridmodel.problem": (
+        "Caution",
+        "Chance",
+        "Expected",
+        "MeanDeviation",
+        "OptimalControlProblem",
+        "Soft",
+        "Stop",
+        "TailMean",
+        "Worst",
+    ),
     "hybridmodel.twins": ("free_time",),
     "hybridmodel.uncertainty": (
         "Calibration",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hybridmodel.kernel.selection import Served
     from hybridmodel.model import HybridModel
     from hybridmodel.problem import OptimalControlProblem
-    from hybridmodel.risk import Risk
+    from hybridmodel.problem.risk import Risk
 
 Member = int | Literal["mean", "each"]
 Backend = Literal["auto", "torch", "kernel"]

@@ -92,9 +92,8 @@ def _leaving(found: Mapping[str, Any], planner: Planner) -> str:
         found.get(f"leaving the data: {planner.leaving}, {kind}, success")
         for kind in ("plain", "cautious")
     ]
-    if not planner.leaving or any(row is None for row in rows):
-        return "–"
-    return " → ".join(f"{row['value']:.0f} %" for row in rows)
+    known = [f"{row['value']:.0f} %" for row in rows if row is not None]
+    return " → ".join(known) if len(known) == len(rows) else "–"
 
 
 def _line(cells: Sequence[str]) -> str:

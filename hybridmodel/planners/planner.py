@@ -10,8 +10,8 @@ from enum import Enum
 
 import numpy as np
 
-from hybridmodel.adaptive import ROUNDS
 from hybridmodel.problem import OptimalControlProblem
+from hybridmodel.problem.adaptive import ROUNDS
 
 _AGREED = 1e-2  # relative, between what a plan was made with and what follows from it
 FEASIBLE = 1e-4  # largest violation, summed over the horizon, that still counts as none

@@ -80,7 +80,8 @@ def test_planning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scope = run("planning.md", {}, tmp_path, monkeypatch)
     assert scope["policy"].links["plan"] == 20
     assert np.cos(scope["log"].x[-1, 0]) < -0.99
-    assert (tmp_path / "plans.png").exists() and (tmp_path / "plan.webp").exists()
+    assert (tmp_path / "plans.png").exists()
+    assert (tmp_path / "plan.webp").exists()
 
 
 def test_bring_your_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from hybridmodel import HybridModel, save
 from hybridmodel.cli import run
 from hybridmodel.cli.choices import system_named
+from hybridmodel.cli.plan import PlannerName
 from hybridmodel.data import load_npz
+from physics import Pendulum
 
 _LINK = """<link name="link{i}"><inertial><origin xyz="0 0 0.2"/><mass value="1"/>
 <inertia ixx="0.02" iyy="0.02" izz="0.01" ixy="0" ixz="0" iyz="0"/></inertial></link>
@@ -163,6 +166,26 @@ def test_tables_of_many_signals_fit_80_columns(
     shown = capsys.readouterr().out
     assert "…" not in shown
     assert all(signal.name in shown for signal in (*system.inputs, *system.states[-3:]))
+
+
+def test_plan_by_every_planner_within_rates_and_drawn(tmp_path: Path) -> None:
+    model, picture = tmp_path / "m.safetensors", tmp_path / "plan.svg"
+    save(HybridModel(Pendulum(), dt=0.05), model)
+    plan = ["plan", str(model), "--start", "0.5,0", "--state", "angle=1", "--horizon", "6"]
+    plan += ["--input", "torque=0.1", "--input-rate", "torque=4"]
+    names = get_args(PlannerName)
+    for name in names:
+        refused = name == "collocation"  # rates are memory, which has no ODE
+        given = [*plan, "--planner", name, "--out", str(tmp_path / f"{name}.npz")]
+        assert run(given) == (2 if refused else 0)
+    for name in set(names) - {"collocation"}:
+        u = np.load(tmp_path / f"{name}.npz")["u"][:, 0]
+        assert np.abs(np.diff(u, prepend=0.0)).max() <= 4 * 0.05 + 1e-4
+    assert run([*plan, "--balance", "--picture", str(picture)]) == 0
+    assert picture.read_text(encoding="utf-8").lstrip().startswith("<?xml")
+    assert run([*plan, "--input-rate", "force=1"]) == 2
+    assert run([*plan, "--picture", "plan.txt"]) == 2
+    assert run([*plan, "--balance", "--terminal", "angle=1"]) == 2
 
 
 def test_validate_leads_a_robot(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hybridmodel.costs import Quadratic
 from hybridmodel.planners import Plan, Planner, Status
 from hybridmodel.planners.collocation import Collocation
 from hybridmodel.planners.planner import Task
-from hybridmodel.risk import Expected, MeanDeviation, Risk, TailMean, Worst
+from hybridmodel.problem.risk import Expected, MeanDeviation, Risk, TailMean, Worst
 from physics import Pendulum
 from residuals import Ensemble, Supported
 

@@ -24,8 +24,8 @@ from hybridmodel import (
 )
 from hybridmodel.planners import Plan, Planner, Status
 from hybridmodel.planners.sensitivity import differentiable, sensitivity
-from hybridmodel.risk import Worst
-from hybridmodel.stopping import Stop
+from hybridmodel.problem.risk import Worst
+from hybridmodel.problem.stopping import Stop
 from physics import Linear, Pendulum
 from residuals import MLP, Ensemble
 

@@ -19,20 +19,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybridmodel.adaptive import Adaptive
-from hybridmodel.bounds import Bounds, bounds, rates
 from hybridmodel.bridges.casadi_to_torch import to_torch
 from hybridmodel.bridges.network import pack_weights
-from hybridmodel.caution import Caution
-from hybridmodel.chance import Chance, slopes
-from hybridmodel.constraints import Constraints, Given, above, constraints
-from hybridmodel.costs import Cost
-from hybridmodel.forms import Forms
+from hybridmodel.costs.cost import Cost
 from hybridmodel.learned import Pieces, cut
 from hybridmodel.model import HybridModel
-from hybridmodel.risk import Risk
+from hybridmodel.problem.adaptive import Adaptive
+from hybridmodel.problem.bounds import Bounds, bounds, rates
+from hybridmodel.problem.caution import Caution
+from hybridmodel.problem.chance import Chance, slopes
+from hybridmodel.problem.constraints import Constraints, Given, above, constraints
+from hybridmodel.problem.forms import Forms
+from hybridmodel.problem.risk import Risk
+from hybridmodel.problem.stopping import Stop
 from hybridmodel.rollouts import REPEATED, objective_kernel
-from hybridmodel.stopping import Stop
 from hybridmodel.structure import structure
 from hybridmodel.twins import remembering
 from physics import Paced
@@ -207,7 +207,7 @@ class OptimalControlProblem:
 
     @cached_property
     def margin_slopes(self) -> tuple[ca.Function, ca.Function]:
-        """Derivatives of what `chance` tightens, see `hybridmodel.chance.slopes`."""
+        """Derivatives of what `chance` tightens, see `hybridmodel.problem.chance.slopes`."""
         return slopes(self)
 
     def problem_parameters(

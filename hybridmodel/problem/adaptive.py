@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from hybridmodel.problem import OptimalControlProblem
+    from hybridmodel.problem.problem import OptimalControlProblem
 
 ROUNDS = 5  # most plans of one call
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from hybridmodel.adaptive import Adaptive
+from hybridmodel.problem.adaptive import Adaptive
 from residuals import Doubt, Probabilistic
 
 if TYPE_CHECKING:
-    from hybridmodel.problem import OptimalControlProblem
+    from hybridmodel.problem.problem import OptimalControlProblem
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,14 @@
-"""Costs, written once in CasADi and used by every planner. Reward is −cost.
-
-ℓ(x, u, k, π) stage cost,  V(x, π) terminal cost,  π problem parameters of that step
-"""
+"""Squares of errors and inputs, smooth on circles and rotations."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import casadi as ca
 
+from hybridmodel.costs.cost import Cost
 from physics import Signal, System, quaternion, tangent
-
-
-class Cost(ABC):
-    """Stage and terminal cost; `parameters` names the entries of π it reads."""
-
-    parameters: tuple[str, ...] = ()
-
-    @abstractmethod
-    def stage(self, x: ca.SX, u: ca.SX, k: ca.SX, pi: ca.SX) -> ca.SX:
-        """ℓ(x, u, k, π), a scalar; k counts steps from the start of the plan."""
-
-    @abstractmethod
-    def terminal(self, x: ca.SX, pi: ca.SX) -> ca.SX:
-        """V(x, π), a scalar."""
-
 
 _UNIT = 1e-6  # how far a target quaternion's length may be from 1
 
@@ -55,16 +37,16 @@ class Quadratic(Cost):
     ) -> None:
         rows = tangent.signals(system.states)
         self.signals = system.states
-        self.state = _by_row("state", rows, _each_row(system, state))
-        self.input = _by_row("input", system.inputs, input)
+        self.state = by_row("state", rows, _each_row(system, state))
+        self.input = by_row("input", system.inputs, input)
         self.final = (
             self.state
             if terminal is None
-            else _by_row("terminal", rows, _each_row(system, terminal))
+            else by_row("terminal", rows, _each_row(system, terminal))
         )
         goals = dict.fromkeys((s.name for s in (*system.states, *system.inputs)), 0.0)
         goals |= {system.states[i].name: 1.0 for i in system.quaternion_rows}
-        all_targets = _by_row(
+        all_targets = by_row(
             "target", (*system.states, *system.inputs), goals | dict(target or {}), signed=True
         )
         n = len(system.states)
@@ -98,45 +80,6 @@ class Quadratic(Cost):
         return sum((w * e for w, e in zip(weights, squares, strict=True)), ca.SX(0))
 
 
-class Tracking(Cost):
-    """ℓ = Σ wᵢ (yᵢ(x) − πᵢ)² + ℓ₀(x, u),  V = γ Σ wᵢ (yᵢ(x) − πᵢ)² + V₀(x).
-
-    of       x ↦ y (n,) in CasADi, what is to follow a reference: a tool's position, say
-    weights  wᵢ by the names of y's entries, which are those of the reference π too
-    beside   (ℓ₀, V₀), what motion and effort cost besides
-    final    γ, how much more the last step counts
-
-    Raises ValueError where a weight is negative or y has another number of entries.
-    """
-
-    def __init__(
-        self,
-        of: Callable[[ca.SX], ca.SX],
-        weights: Mapping[str, float],
-        *,
-        beside: Cost,
-        final: float = 1.0,
-    ) -> None:
-        entries = tuple(Signal(name) for name in weights)
-        self.weights = _by_row("weights", entries, weights)
-        self.of, self.beside, self.final = of, beside, final
-        self.parameters = (*weights, *beside.parameters)
-
-    def stage(self, x: ca.SX, u: ca.SX, k: ca.SX, pi: ca.SX) -> ca.SX:
-        own = pi[len(self.weights) :, :]
-        return self._distance(x, pi) + self.beside.stage(x, u, k, own)
-
-    def terminal(self, x: ca.SX, pi: ca.SX) -> ca.SX:
-        own = pi[len(self.weights) :, :]
-        return self.final * self._distance(x, pi) + self.beside.terminal(x, own)
-
-    def _distance(self, x: ca.SX, pi: ca.SX) -> ca.SX:
-        y, n = self.of(x), len(self.weights)
-        if y.shape != (n, 1):
-            raise ValueError(f"of must return {n} entries, one a weight; got shape {y.shape}")
-        return ca.dot(ca.DM(self.weights), (y - pi[:n, :]) ** 2)
-
-
 def _squares(signals: tuple[Signal, ...], x: ca.SX, goal: ca.SX) -> ca.SX:
     """e² (tangent rows): smooth on the circle and on the sphere."""
     found, i = [], 0
@@ -162,7 +105,7 @@ def _each_row(system: System, weights: Mapping[str, float]) -> Mapping[str, floa
     }
 
 
-def _by_row(
+def by_row(
     argument: str, signals: tuple[Signal, ...], values: Mapping[str, float], signed: bool = False
 ) -> tuple[float, ...]:
     names = [s.name for s in signals]

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from scipy.linalg import solve_discrete_are
 
-from hybridmodel.costs import Cost, Quadratic
+from hybridmodel.costs.cost import Cost
+from hybridmodel.costs.quadratic import Quadratic
 from hybridmodel.model import HybridModel
 from physics import tangent
 

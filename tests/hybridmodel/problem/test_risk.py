@@ -15,7 +15,7 @@ from hybridmodel import (
     OptimalControlProblem,
     Quadratic,
 )
-from hybridmodel.risk import Expected, MeanDeviation, Risk, TailMean, Worst
+from hybridmodel.problem.risk import Expected, MeanDeviation, Risk, TailMean, Worst
 from physics import Pendulum
 from residuals import MLP, Ensemble
 

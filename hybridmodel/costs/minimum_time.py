@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import casadi as ca
 
-from hybridmodel.costs import Cost
+from hybridmodel.costs.cost import Cost
 from hybridmodel.model import HybridModel
 from physics import Paced
 

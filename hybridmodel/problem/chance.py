@@ -17,11 +17,11 @@ import casadi as ca
 import numpy as np
 import torch
 
-from hybridmodel.adaptive import Adaptive
+from hybridmodel.problem.adaptive import Adaptive
 from physics import tangent
 
 if TYPE_CHECKING:
-    from hybridmodel.problem import OptimalControlProblem
+    from hybridmodel.problem.problem import OptimalControlProblem
 
 _FREE = -1e6  # of rows that hold nothing: bounds of a state that is given
 

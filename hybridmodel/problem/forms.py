@@ -14,7 +14,7 @@ from hybridmodel.bridges.torch_to_casadi import to_casadi
 from hybridmodel.learned import Pieces
 
 if TYPE_CHECKING:
-    from hybridmodel.problem import OptimalControlProblem
+    from hybridmodel.problem.problem import OptimalControlProblem
 
 
 class Forms:
