@@ -16,13 +16,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import casadi as ca
 import numpy as np
 import torch
-from scipy.linalg import solve_discrete_are
 from torch import Tensor, nn
 
-from hybridmodel import SQP, HybridModel, OptimalControlProblem, Quadratic, placement
+from hybridmodel import (
+    SQP,
+    CostToGo,
+    HybridModel,
+    OptimalControlProblem,
+    Quadratic,
+    placement,
+)
 from hybridmodel.baselines import Recipe, hybrid_row, identified_row
 from hybridmodel.closed_loop import RecedingHorizon, receding_horizon
 from hybridmodel.data import Dataset
@@ -33,7 +38,7 @@ from hybridmodel.demo.task import Logs, Task, split, whole_logs
 from hybridmodel.envs import Environment, HiddenEffects
 from hybridmodel.excitation import Dithered, RandomSteps
 from hybridmodel.fitting import fit
-from physics import DoublePendulum, System
+from physics import DoublePendulum
 from physics.double_pendulum import ELBOW, SHOULDER
 from residuals import Gated
 
@@ -59,27 +64,6 @@ class Budget:
     descent: int = 100
 
 
-class Caught(Quadratic):
-    """A quadratic cost that ends in the cost-to-go P (nx, nx) of balancing.
-
-        V = Σᵢ Pᵢᵢ eᵢ² + Σ_{i≠j} Pᵢⱼ sᵢ sⱼ,   s = e, of an angle sin e
-
-    e² of an angle is 2 (1 − cos e), as elsewhere: periodic, and eᵀ P e to second order.
-    """
-
-    def __init__(self, system: System, P: np.ndarray, **weights: Mapping[str, float]) -> None:
-        super().__init__(system, **weights)
-        self.P = P
-
-    def terminal(self, x: ca.SX, pi: ca.SX) -> ca.SX:
-        e, P = x - ca.DM(self.target), ca.DM(self.P)
-        rows = range(len(self.signals))
-        s = ca.vertcat(*[ca.sin(e[i]) if self.signals[i].angle else e[i] for i in rows])
-        squares = [2 * (1 - ca.cos(e[i])) if self.signals[i].angle else e[i] ** 2 for i in rows]
-        own = ca.diag(P)
-        return ca.dot(own, ca.vertcat(*squares)) + s.T @ (P - ca.diag(own)) @ s
-
-
 @dataclass(frozen=True, kw_only=True)
 class Balanced(SwingUp):
     """A swing-up whose horizon ends in the cost-to-go of balancing; `terminal` is not used.
@@ -90,11 +74,8 @@ class Balanced(SwingUp):
     motion: tuple[float, ...] = (0.05, 0.05, 0.5, 0.5, 0.5)
 
     def problem(self, task: Task, model: HybridModel) -> OptimalControlProblem:
-        weights = {"state": self.state, "input": self.input, "target": self.target}
-        flat = Quadratic(task.system, **weights)
-        A, B = self._slopes(task.system, model)
-        P = solve_discrete_are(A, B, np.diag(flat.state), np.diag(flat.input))
-        cost = Caught(task.system, P, **weights)
+        flat = Quadratic(task.system, state=self.state, input=self.input, target=self.target)
+        cost = CostToGo(model, flat, motion=self.motion)
         return OptimalControlProblem(
             model, cost, horizon=self.horizon, state_bounds=self.state_bounds
         )
@@ -103,15 +84,6 @@ class Balanced(SwingUp):
         problem = self.problem(task, model)
         first = self._searched(problem, seed)
         return receding_horizon(SQP(problem), every=self.every, first_plan=first)
-
-    def _slopes(self, system: System, model: HybridModel) -> tuple[np.ndarray, np.ndarray]:
-        """A (nx, nx) and B (nx, nu) of least squares over motions about upright."""
-        z = np.random.default_rng(0).standard_normal((2000, len(self.motion))) * self.motion
-        x, u = torch.from_numpy(self.target_state(system) + z[:, : system.nx]), z[:, system.nx :]
-        with torch.no_grad():
-            ahead = model(x, torch.from_numpy(u)).numpy()
-        slopes = np.linalg.lstsq(np.column_stack([z, np.ones(len(z))]), ahead, rcond=None)[0].T
-        return slopes[:, : system.nx], slopes[:, system.nx : -1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hybridmodel.planners.differential.quasi_newton import QuasiNewton
 from hybridmodel.planners.judge import Judge
 from hybridmodel.planners.planner import Candidate, Planner, Status, Task
+from hybridmodel.planners.sampling.points import within_rate
 from hybridmodel.problem import OptimalControlProblem
 
 
@@ -24,7 +26,7 @@ class GradientDescent(Planner):
 
     iterations   gradient steps
     rate         first step size, as a share of half the input range (of 1 where unbounded)
-    starts       how many sequences are improved side by side: the guess (or zero), then random
+    starts       how many sequences are improved side by side: the guess (or rest), then random
     spread       of the random starts, a share of half the input range
     tolerance    converged where a whole step changes no input by more, as a share of that half
     penalty      cost of one unit of constraint violation
@@ -66,12 +68,15 @@ class GradientDescent(Planner):
         shape = (self.starts, problem.horizon, len(half))
         noise = torch.randn(shape, generator=generator, dtype=half.dtype)
         noise[0] = 0
-        guess = torch.zeros(shape[1:], dtype=half.dtype)
-        if task.guess is not None:
-            guess = torch.tensor(task.guess.u)
+        rest = np.tile(problem.rest, (problem.horizon, 1))
+        guess = torch.tensor(rest if task.guess is None else task.guess.u)
         u = (guess + self.spread * half * noise).clamp(low, high)
         judge = Judge(problem, task.x0, task.pi, calls=self.iterations)
-        judged = _Judged(judge, u, half, self.penalty)
+        rate = None
+        if problem.input_rate is not None:
+            before, change = problem.previous(task.x0), problem.input_rate * problem.model.dt
+            rate = torch.tensor(before), torch.tensor(change)
+        judged = _Judged(judge, u, half, self.penalty, rate)
         last = max(1, self.iterations - round(self.finish * self.iterations))
         status, iteration = self._adam(judged, task, (low / half, high / half), last)
         if status is Status.BUDGET and judged.found and last < self.iterations:
@@ -133,11 +138,19 @@ class GradientDescent(Planner):
 class _Judged:
     """Totals and gradients of v = u / half, and the best that was seen.
 
-    best (H, nu) of all, in units of u; leaders (B, H, nu) of each start, in units of v
+    best (H, nu) of all, in units of u; leaders (B, H, nu) of each start, in units of v. Where
+    rates are bounded, by `rate` = (u₋₁, change of a step), what is judged is v moved within them.
     """
 
-    def __init__(self, judge: Judge, u: Tensor, half: Tensor, penalty: float) -> None:
-        self._judge, self._half, self._penalty = judge, half, penalty
+    def __init__(
+        self,
+        judge: Judge,
+        u: Tensor,
+        half: Tensor,
+        penalty: float,
+        rate: tuple[Tensor, Tensor] | None,
+    ) -> None:
+        self._judge, self._half, self._penalty, self._rate = judge, half, penalty, rate
         self.best, self.least = u[0], math.inf
         self.leaders = u / half
         self._totals = torch.full(u.shape[:1], torch.inf, dtype=u.dtype)
@@ -149,10 +162,11 @@ class _Judged:
 
     def __call__(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """Totals (N,), inf where there is no number, and ∇_v (N, H, nu) of v (N, H, nu)."""
-        u = (v.detach() * self._half).requires_grad_()
+        free = (v.detach() * self._half).requires_grad_()
+        u = free if self._rate is None else within_rate(free, *self._rate)
         cost, violation = self._judge(u)
         total = cost + self._penalty * violation
-        (gradient,) = torch.autograd.grad(total.sum(), u)
+        (gradient,) = torch.autograd.grad(total.sum(), free)
         total = torch.nan_to_num(total.detach(), nan=torch.inf)
         leader = int(total.argmin())
         if total[leader] < self.least:

@@ -92,8 +92,7 @@ class ILQR(Planner):
         paths.penalty = self.penalty
         started = [] if task.guess is None else self._guessed(paths, task.guess)
         known = [path for path in started if path.finite]
-        rest = np.clip(0.0, self.problem.input_low, self.problem.input_high)
-        u = np.tile(rest, (self.problem.horizon, 1))
+        u = np.tile(self.problem.rest, (self.problem.horizon, 1))
         if not known:
             started = [paths.open_loop(u)]
         best = min(started, key=lambda path: path.rank)

@@ -62,3 +62,11 @@ def test_what_cannot_be_kept_is_refused() -> None:
     delayed = HybridModel(InputDelay(system=SYSTEM, steps=1), dt=0.1)
     with pytest.raises(ValueError, match="its states are not all plain"):
         CostToGo(delayed, COST)
+
+
+def test_of_a_straight_model_slopes_of_motions_are_the_tangent() -> None:
+    model, motion = HybridModel(SYSTEM, dt=0.1), (0.1, 0.2, 0.3)
+    tangent, regressed = CostToGo(model, COST), CostToGo(model, COST, motion=motion)
+    np.testing.assert_allclose(regressed.P, tangent.P, rtol=1e-9)
+    with pytest.raises(ValueError, match="motion must be 3 positive"):
+        CostToGo(model, COST, motion=(0.1, 0.2))
