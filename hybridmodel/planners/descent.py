@@ -63,7 +63,8 @@ class GradientDescent(Planner):
     def search(self, task: Task) -> Candidate:
         problem = self.problem
         low, high = (torch.as_tensor(b) for b in (problem.input_low, problem.input_high))
-        half = torch.where(torch.isfinite(high - low), (high - low) / 2, 1.0)
+        wide = (high - low) / 2
+        half = torch.where(torch.isfinite(wide) & (wide > 0), wide, 1.0)
         generator = torch.Generator().manual_seed(task.seed)
         shape = (self.starts, problem.horizon, len(half))
         noise = torch.randn(shape, generator=generator, dtype=half.dtype)
