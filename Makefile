@@ -39,6 +39,7 @@ bench: $(ALL)
 	@$(BIN)/python -m benchmarks.physics --json benchmarks/results/physics.json
 	@$(BIN)/python -m benchmarks.learning --json benchmarks/results/learning.json
 	@$(BIN)/python -m benchmarks.kernel --json benchmarks/results/kernel.json
+	@$(BIN)/python -m benchmarks.planners --json benchmarks/results/planners.json
 
 venv: $(ALL)
 
