@@ -68,10 +68,8 @@ def _paced(model: HybridModel) -> Equations:
     def same(value: Any, pace: Any) -> Any:
         return value
 
-    initial = given.initial  # nothing is remembered
     return replace(
         given,
-        initial=initial,
         applied=without(given.applied, ca.vertcat),
         features=without(given.features, same),
         recalled=without(given.recalled, same),

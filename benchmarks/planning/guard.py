@@ -1,7 +1,8 @@
 """Guarded control under injected faults: bad actions, uncaught errors, deadlines kept.
 
 A pendulum in PyBullet with friction that the model does not know; a share of the steps has one
-fault of `benchmarks.planning.faults`. The stub plans until its deadline, CEM is the real one.
+fault of `benchmarks.planning.faults`. The stub and the planners that draw plan until their
+deadline, the others until they have converged.
 
 On a busy machine the deadline cannot be judged: bare loops then miss it too. Time on the processor
 is no substitute, since what others took before the deadline is left out as well: its share is at
@@ -11,13 +12,24 @@ least that of the clock.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from benchmarks.figures import Row
 from benchmarks.planning.faults import Faulty, Polling, Tally, strain
-from hybridmodel import CEM, HybridModel, OptimalControlProblem, Quadratic, envs, receding_horizon
+from hybridmodel import (
+    CEM,
+    ILQR,
+    MPPI,
+    SQP,
+    HybridModel,
+    OptimalControlProblem,
+    Quadratic,
+    envs,
+    receding_horizon,
+)
 from hybridmodel.envs import HiddenEffects
 from physics import Pendulum
 
@@ -26,17 +38,20 @@ DT = 0.02
 RATE = 100.0  # [N m/s]
 LATE = 1e-3  # [s]
 STUB, REAL = 2e-3, 10e-3  # deadlines [s]
+SINGLE: Mapping[str, Any] = {"precision": "float32"}
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Of the stub over 200,000 steps and of CEM over 20,000; 2,000 each where it is quick."""
+    """Of the stub over 200,000 steps and of real planners over 20,000; less where it is quick."""
     problem = _problem()
-    cem = CEM(problem, samples=64, elites=8, iterations=500, precision="float32")
-    cem.plan(np.zeros(2))  # compiled before the first deadline
     for name, inner, deadline, steps in (
         ("stub", Polling(problem), STUB, 200_000),
-        ("CEM", cem, REAL, 20_000),
+        ("CEM", CEM(problem, samples=64, elites=8, iterations=500, **SINGLE), REAL, 5000),
+        ("MPPI", MPPI(problem, samples=64, iterations=500, **SINGLE), REAL, 5000),
+        ("SQP", SQP(problem), REAL, 5000),
+        ("ILQR", ILQR(problem), REAL, 5000),
     ):
+        inner.plan(np.zeros(2))  # the wrapper below is no planner that a loop begins by itself
         planner = Faulty(inner)
         policy = receding_horizon(planner, deadline=deadline, rate_limit=[RATE])
         plant = envs.make(
@@ -46,7 +61,7 @@ def rows(quick: bool) -> Iterator[Row]:
             policy,
             planner,
             plant,
-            steps=2000 if quick else steps,
+            steps=1000 if quick else steps,
             share=SHARE,
             seed=0,
             rate=np.array([RATE]),

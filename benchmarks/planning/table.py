@@ -57,6 +57,12 @@ PLANNERS = (
         "MPPI",
     ),
     Planner(
+        "Portfolio",
+        "`Portfolio(wide, fine)`",
+        "one deadline for a search and for a finish that starts from it",
+        "as its two planners",
+    ),
+    Planner(
         "GradientDescent",
         "`GradientDescent`",
         "many starts in one batch, a `risk`, costs that only torch can run",

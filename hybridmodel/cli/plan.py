@@ -33,6 +33,7 @@ PlannerName = Literal[
     "mppi",
     "refined",
     "random",
+    "portfolio",
     "gradient",
 ]
 
@@ -76,7 +77,8 @@ def plan(
         Steps.
     planner
         By gradients: shooting (IPOPT; formerly gradient), collocation, sqp, ilqr, descent (Adam).
-        By drawing: cem, icem, mppi, refined (cem with gradient steps), random.
+        By drawing: cem, icem, mppi, refined (cem with gradient steps), random. portfolio is cem,
+        then sqp.
     input_rate
         Largest rates of inputs a second, like force=20; what is not named is free.
     balance
@@ -107,6 +109,7 @@ def plan(
         GradientDescent,
         MultipleShooting,
         OptimalControlProblem,
+        Portfolio,
         Quadratic,
         RandomShooting,
         RefinedCEM,
@@ -150,6 +153,7 @@ def plan(
         "mppi": MPPI,
         "refined": RefinedCEM,
         "random": RandomShooting,
+        "portfolio": lambda problem: Portfolio(CEM(problem), SQP(problem)),
     }
     x0 = np.array(numbers("--start", start, loaded.nx))
     found = kinds[planner](problem).plan(x0, seed=seed, deadline=deadline)

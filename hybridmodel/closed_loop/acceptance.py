@@ -40,7 +40,7 @@ def accepted(
         return Answer(None, "plan unusable")
     adapted, gains = problem.n_parameters - problem.n_given, None
     if given.gains is not None:
-        gains = _own(given.gains, (H, nu, _directions(problem)))
+        gains = _own(given.gains, (H, nu, nx))
         gains = gains if gains is not None and np.isfinite(gains).all() else None
     plan = Plan(
         u=u,
@@ -89,11 +89,6 @@ def _contradicts(plan: Plan, problem: OptimalControlProblem, x: np.ndarray, pi: 
         honest = cost - plan.cost <= APART * (1 + abs(plan.cost))
         near = np.abs(states - plan.x) <= APART * (1 + np.abs(states))
         return not (honest and near.all() and violation <= 2 * FEASIBLE)
-
-
-def _directions(problem: OptimalControlProblem) -> int:
-    """Columns of gains: of x ⊟ x*, a rotation has three."""
-    return problem.model.nx - len(problem.model.system.quaternion_rows)
 
 
 def _own(rows: object, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -41,4 +41,4 @@ def limits_of(
     rate = np.full(nu, np.inf) if given is None else np.asarray(given, dtype=float)
     if rate.shape != (nu,) or not (rate > 0).all():
         raise ValueError(f"rate_limit must be {nu} positive numbers a second, got {given!r}")
-    return Limits(problem.input_low, problem.input_high, rate * problem.model.dt)
+    return Limits(problem.input_low.copy(), problem.input_high.copy(), rate * problem.model.dt)

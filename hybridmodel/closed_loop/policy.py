@@ -3,6 +3,7 @@
     plan → shifted plan → feedback or hold → safe input
 
 Nothing that an observation, an estimator, a planner or a law does is raised here; it is counted.
+An order to stop the program (KeyboardInterrupt, SystemExit) alone goes on.
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ class RecedingHorizon:
             else:
                 self.events[answer] += 1
         link, u = self._chosen(t, x, now)
+        if not np.isfinite(u).all():  # somebody has written into a plan that was accepted
+            link, u = "safe input", self.safe_input
         u = self.limits.nearest(u, before.previous)
         self.links[link] += 1
         on_plan = link in ("plan", "shifted plan")
@@ -119,7 +122,9 @@ class RecedingHorizon:
         problem, guess = self.planner.problem, None
         if standing.warm:
             plan = standing.plan
-            guess = self.first_plan if plan is None else plan.shift(standing.age)
+            # shifted by none it is a copy: a planner may write into what it is given
+            first = None if self.first_plan is None else self.first_plan.shift(0)
+            guess = first if plan is None else plan.shift(standing.age)
         told = attempt(lambda: self._parameters(t))
         if isinstance(told, Raised):
             return f"parameters raised {told.name}"
@@ -129,7 +134,7 @@ class RecedingHorizon:
         found = attempt(
             lambda: self.planner.plan(
                 x.copy(),
-                parameters=given,
+                parameters=None if given is None else np.array(given),
                 previous_input=None if standing.previous is None else standing.previous.copy(),
                 warm_start=guess,
                 seed=self._seed + standing.asked,

@@ -101,11 +101,15 @@ class Predictor:
     def _action(self, observation: np.ndarray, episode: Episode) -> np.ndarray:
         policy = episode.policy
         y = np.array(observation if self.measure is None else self.measure(observation), float)
+        known = y.copy()
         if episode.measured is not None and episode.measured.shape == y.shape:
-            rows = [i for i in self._rows if i < y.size and np.isfinite(episode.measured[i])]
-            y[rows] += 2 * np.pi * np.round((episode.measured[rows] - y[rows]) / (2 * np.pi))
+            before, turns = episode.measured, [i for i in self._rows if i < y.size]
+            with np.errstate(invalid="ignore"):
+                turned = y[turns] + 2 * np.pi * np.round((before[turns] - y[turns]) / (2 * np.pi))
+            y[turns] = np.where(np.isfinite(turned), turned, y[turns])
+            known = np.where(np.isfinite(y), y, before)  # what was lost goes on from the last
         u = policy(episode.steps * policy.planner.problem.model.dt, y)
-        episode.steps, episode.measured = episode.steps + 1, y
+        episode.steps, episode.measured = episode.steps + 1, known
         return u if self.act is None else np.asarray(self.act(u))
 
     def _copy(self) -> RecedingHorizon:

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from hybridmodel.closed_loop.acceptance import checks_itself
+from hybridmodel.closed_loop.attempt import Raised, attempt
 from hybridmodel.closed_loop.limits import limits_of
 from hybridmodel.closed_loop.policy import Fallback, Parameters, RecedingHorizon
 from hybridmodel.estimators.estimator import Estimator
@@ -38,7 +40,8 @@ def receding_horizon(
 ) -> RecedingHorizon:
     """A policy that replans with `planner` every `every` steps.
 
-    deadline    seconds for each plan and its check
+    deadline    seconds for each plan and its check; with one, a planner of this package plans
+                once here, so that nothing is compiled under it
     estimator   default: the measured output is the state
     parameters  problem parameters π of every plan, or a function t ↦ π of the time of the plan
     fallback    where no plan reaches: a law (t, x̂) ↦ u (nu,), or "hold" the last input for at most
@@ -79,6 +82,8 @@ def receding_horizon(
     reserve = checking_time(problem) if checked and deadline is not None else 0.0
     if deadline is not None and reserve >= deadline:
         raise ValueError(f"deadline must exceed {reserve:.2g} s, which checking a plan takes")
+    if deadline is not None and checks_itself(planner):
+        _begun(planner, parameters)
     return RecedingHorizon(
         planner=planner,
         every=every,
@@ -92,3 +97,12 @@ def receding_horizon(
         verify=checked,
         reserve=reserve,
     )
+
+
+def _begun(planner: Planner, parameters: Parameters) -> None:
+    """One plan from the neutral state; what comes of it does not matter."""
+    given = attempt(lambda: parameters(0.0)) if callable(parameters) else parameters
+    model = planner.problem.model
+    neutral = model.initial_state(torch.tensor(model.system.neutral, dtype=torch.float64))
+    if not isinstance(given, Raised):
+        attempt(lambda: planner.plan(neutral.detach().numpy(), parameters=given))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -93,10 +92,21 @@ class Recording:
         try:
             with np.load(Path(path), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # damaged files fail in many ways
             raise ValueError(f"path: {Path(path).name!r} is no recording: {error}") from error
         if str(arrays.get("format")) != _FORMAT:
             raise ValueError(f"path: {Path(path).name!r} is no recording of {_FORMAT!r}")
+        try:
+            return cls._of(arrays)
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"path: {Path(path).name!r} lacks a part of a recording: {error}"
+            ) from error
+
+    @classmethod
+    def _of(cls, arrays: Mapping[str, np.ndarray]) -> Recording:
         plans = _plans(arrays)
         age, asked, warm, bridged = (int(n) for n in arrays["beginning"])
         answers = [plans.get(str(k)) or str(f) or None for k, f in enumerate(arrays["fault"])]

@@ -31,7 +31,7 @@ class Standing:
 
 
 def followed(model: HybridModel, plan: Plan, k: int, x: np.ndarray | None) -> np.ndarray:
-    """u = u*ₖ + Kₖ (x̂ ⊟ x*ₖ); u*ₖ alone without gains or x̂ (nx,), or where that overflows."""
+    """u = u*ₖ + Kₖ (x̂ − x*ₖ); u*ₖ alone without gains or x̂ (nx,), or where that overflows."""
     u = plan.u[k]
     if plan.gains is None or x is None:
         return u
@@ -41,9 +41,11 @@ def followed(model: HybridModel, plan: Plan, k: int, x: np.ndarray | None) -> np
 
 
 def _difference(model: HybridModel, x: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """x ⊟ x' in the tangent space of the continuous states, memory below."""
-    if not model.system.quaternion_rows:
-        return x - other
-    n = len(model.system.states)
-    moved = np.asarray(model.equations.state_difference(x[:n], other[:n]), dtype=float).ravel()
-    return np.concatenate([moved, x[n:] - other[n:]])
+    """x − x' (nx,), turns of angles left out, of q and −q the nearer one."""
+    apart, rows = x - other, list(model.system.angle_rows)
+    apart[rows] -= 2 * np.pi * np.round(apart[rows] / (2 * np.pi))
+    for row in model.system.quaternion_rows:
+        block = slice(row, row + 4)
+        if x[block] @ other[block] < 0:
+            apart[block] = -x[block] - other[block]
+    return apart

@@ -12,7 +12,7 @@ from scipy.linalg import solve_discrete_are
 from hybridmodel.costs.cost import Cost
 from hybridmodel.costs.quadratic import Quadratic
 from hybridmodel.model import HybridModel
-from physics import tangent
+from physics import Paced, tangent
 
 _DRAWN = 2000  # motions of a regression
 
@@ -20,12 +20,14 @@ _DRAWN = 2000  # motions of a regression
 class CostToGo(Cost):
     """ℓ of a Quadratic cost, and V of keeping its target for ever.
 
-        V = Σᵢ Pᵢᵢ eᵢ² + Σ_{i≠j} Pᵢⱼ sᵢ sⱼ,   P = Q + Aᵀ P A − Aᵀ P B (R + Bᵀ P B)⁻¹ Bᵀ P A
+        V = Σᵢ Pᵢᵢ eᵢ² + Σ_{i≠j} Pᵢⱼ sᵢ sⱼ
+        P = Q + γ Aᵀ P A − γ² Aᵀ P B (R + γ Bᵀ P B)⁻¹ Bᵀ P A
 
     model   whose A, B at the target are taken, as it is now; P is not made anew when it learns
     cost    Q, R and the target, which should be an equilibrium; its own terminal cost is left out
     motion  (nx + nu,) deviations of (x, u), over which A, B are those of a regression; None for the
             tangent, which of learned friction and dead zones knows the step at rest alone
+    discount   γ of the problem
 
     e = x ⊟ target, s = e, of an angle s = sin e and e² = 2 (1 − cos e) as in `Quadratic`: periodic,
     and eᵀ P e to second order. Raises ValueError for states that are rotations or memory, and where
@@ -33,9 +35,18 @@ class CostToGo(Cost):
     """
 
     def __init__(
-        self, model: HybridModel, cost: Quadratic, *, motion: Sequence[float] | None = None
+        self,
+        model: HybridModel,
+        cost: Quadratic,
+        *,
+        motion: Sequence[float] | None = None,
+        discount: float = 1.0,
     ) -> None:
+        if not 0 < discount <= 1:
+            raise ValueError(f"discount must lie in (0, 1], got {discount}")
         system = model.system
+        if isinstance(system, Paced):
+            raise ValueError("model: of a free-time model nothing is kept for ever, take the model")
         if system.quaternion_rows or model.nx != len(system.states):
             raise ValueError("model: its states are not all plain: rotations or memory among them")
         self.cost, self.signals = cost, tangent.signals(system.states)
@@ -46,6 +57,7 @@ class CostToGo(Cost):
         else:
             A, B = _regressed(model, x, u, d, motion)
         try:
+            A, B = np.sqrt(discount) * A, np.sqrt(discount) * B
             self.P = solve_discrete_are(A, B, np.diag(cost.state), np.diag(cost.input))
         except (np.linalg.LinAlgError, ValueError) as error:
             raise ValueError(

@@ -101,6 +101,7 @@ class GymnasiumPlant(gymnasium.Env[np.ndarray, np.ndarray]):
                 )
             self._place(x.copy())
             self._x = x
+        self._known = np.nan_to_num(self._x)
         return self.state, {**info, "x": self.state}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -108,9 +109,10 @@ class GymnasiumPlant(gymnasium.Env[np.ndarray, np.ndarray]):
 
         Raises ValueError where u is not finite, of another shape or outside the bounds.
         """
-        u, before = self._input(action), self.state
+        u = self._input(action)
         observation, reward, terminated, truncated, info = self.env.step(self._action(u))
-        self._x = self._continued(self._read(observation), before)
+        self._x = self._continued(self._read(observation))
+        self._known = np.where(np.isfinite(self._x), self._x, self._known)
         return self.state, float(reward), terminated, truncated, {**info, "x": self.state}
 
     def render(self) -> Any:
@@ -137,8 +139,9 @@ class GymnasiumPlant(gymnasium.Env[np.ndarray, np.ndarray]):
             )
         return x
 
-    def _continued(self, x: np.ndarray, before: np.ndarray) -> np.ndarray:
-        rows = list(self.system.angle_rows)
+    def _continued(self, x: np.ndarray) -> np.ndarray:
+        """x with angles and rotations as near to the last known ones as they can be told."""
+        before, rows = self._known, list(self.system.angle_rows)
         x[rows] += 2 * np.pi * np.round((before[rows] - x[rows]) / (2 * np.pi))
         for row in self.system.quaternion_rows:
             if x[row : row + 4] @ before[row : row + 4] < 0:

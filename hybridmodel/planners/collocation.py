@@ -32,7 +32,8 @@ class Collocation(DirectMethod):
     Inputs are constant over a step. Bounds and constraints hold at the nodes, as the problem has
     them. States and cost of a plan are those of a rollout of its inputs under the model's own
     integrator, and so is whether it is feasible: where steps are long that is another state than
-    the polynomial's. Multipliers of a plan start this planner primal and dual, others primal only.
+    the polynomial's, and what has converged is optimal for the polynomials. Multipliers of a plan
+    start this planner primal and dual, others primal only.
 
     Raises ValueError naming the argument, and with the reason for a model without an ODE: a
     discrete system, a held residual, one that acts on the next state, or memory.

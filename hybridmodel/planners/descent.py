@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hybridmodel.planners.differential.quasi_newton import QuasiNewton
 from hybridmodel.planners.judge import Judge
-from hybridmodel.planners.planner import Candidate, Planner, Status, Task
+from hybridmodel.planners.planner import FEASIBLE, Candidate, Clock, Planner, Status, Task
 from hybridmodel.planners.sampling.points import within_rate
 from hybridmodel.problem import OptimalControlProblem
 
@@ -77,18 +77,27 @@ class GradientDescent(Planner):
         if problem.input_rate is not None:
             before, change = problem.previous(task.x0), problem.input_rate * problem.model.dt
             rate = torch.tensor(before), torch.tensor(change)
-        judged = _Judged(judge, u, half, self.penalty, rate)
+        judged = _Judged(judge, u, half, self.penalty, (low, high), rate)
         last = max(1, self.iterations - round(self.finish * self.iterations))
         status, iteration = self._adam(judged, task, (low / half, high / half), last)
         if status is Status.BUDGET and judged.found and last < self.iterations:
             left = self.iterations - last
             status, more = self._finished(judged, task, (low / half, high / half), left)
             iteration += more
+        if status is Status.CONVERGED and judged.limited:
+            status = Status.BUDGET  # inputs that a rate holds have no slope to converge in
+        u, evaluated = judged.best.numpy(), judge.evaluate(judged.best.numpy())
+        if task.guess is not None:
+            given = np.clip(task.guess.u, problem.input_low, problem.input_high)
+            before = judge.evaluate(given)
+            if _rank(before) < _rank(evaluated):
+                u, evaluated = given, before
+                status = Status.BUDGET if status is Status.CONVERGED else status
         return Candidate(
-            u=judged.best.numpy(),
+            u=u,
             status=status if judged.found else Status.FAILED,
             iterations=iteration,
-            evaluated=judge.evaluate(judged.best.numpy()),
+            evaluated=evaluated,
         )
 
     def _adam(
@@ -97,6 +106,7 @@ class GradientDescent(Planner):
         """So many steps; how they ended and how many they were."""
         v = judged.leaders
         first, second = torch.zeros_like(v), torch.zeros_like(v)
+        clock = Clock(task)
         for step in range(1, steps + 1):
             _, gradient = judged(v)
             first = 0.9 * first + 0.1 * gradient
@@ -106,9 +116,9 @@ class GradientDescent(Planner):
             moved = v - self.rate * share * unbiased[0] / (unbiased[1].sqrt() + 1e-12)
             moved = moved.clamp(*bounds)
             change, v = (moved - v).abs().amax(), moved
-            if change < self.tolerance * share:
+            if change < self.tolerance * share and judged.known:
                 return Status.CONVERGED, step
-            if task.expired():
+            if clock.late():
                 return Status.DEADLINE, step
         return Status.BUDGET, steps
 
@@ -123,24 +133,33 @@ class GradientDescent(Planner):
             return totals, gradient.flatten(1)
 
         low, high = (bound.expand(horizon, nu).flatten() for bound in bounds)
+        clock = Clock(task)
         descent = QuasiNewton(value, judged.leaders.flatten(1), low, high)
         for step in range(1, steps + 1):
             descent.step()
             leader = int(descent.least.argmin())
             flat = math.sqrt(self.tolerance) * (1 + abs(float(descent.least[leader])))
             # at a kink, as where a constraint begins to be paid for, steps are short but not flat
-            if descent.move[leader] < self.tolerance and descent.slope[leader] < flat:
+            still = descent.move[leader] < self.tolerance and descent.slope[leader] < flat
+            if still and judged.known:
                 return Status.CONVERGED, step
-            if task.expired():
+            if clock.late():
                 return Status.DEADLINE, step
         return Status.BUDGET, steps
+
+
+def _rank(evaluated: tuple[float, np.ndarray, float]) -> tuple[bool, float]:
+    cost, _, violation = evaluated
+    return not violation <= FEASIBLE, cost if math.isfinite(cost) else math.inf
 
 
 class _Judged:
     """Totals and gradients of v = u / half, and the best that was seen.
 
-    best (H, nu) of all, in units of u; leaders (B, H, nu) of each start, in units of v. Where
-    rates are bounded, by `rate` = (u₋₁, change of a step), what is judged is v moved within them.
+    best (H, nu) of all, feasible ones first, in units of u; leaders (B, H, nu) of each start, in
+    units of v; known, whether the last gradient was all numbers; limited, whether a rate holds the
+    best. Where rates are bounded, by `rate` = (u₋₁, change of a step), what is judged is v moved
+    within them.
     """
 
     def __init__(
@@ -149,31 +168,44 @@ class _Judged:
         u: Tensor,
         half: Tensor,
         penalty: float,
+        bounds: tuple[Tensor, Tensor],
         rate: tuple[Tensor, Tensor] | None,
     ) -> None:
-        self._judge, self._half, self._penalty, self._rate = judge, half, penalty, rate
-        self.best, self.least = u[0], math.inf
+        self._judge, self._half, self._penalty = judge, half, penalty
+        self._bounds, self._rate = bounds, rate
+        self.best, self._least = u[0], (True, math.inf)
+        self.known, self.limited = True, False
         self.leaders = u / half
         self._totals = torch.full(u.shape[:1], torch.inf, dtype=u.dtype)
 
     @property
     def found(self) -> bool:
         """Whether any of them had a finite total."""
-        return math.isfinite(self.least)
+        return math.isfinite(self._least[1])
 
     def __call__(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """Totals (N,), inf where there is no number, and ∇_v (N, H, nu) of v (N, H, nu)."""
         free = (v.detach() * self._half).requires_grad_()
-        u = free if self._rate is None else within_rate(free, *self._rate)
+        u = free
+        if self._rate is not None:
+            u = within_rate(free, *self._rate).clamp(*self._bounds)
         cost, violation = self._judge(u)
         total = cost + self._penalty * violation
         (gradient,) = torch.autograd.grad(total.sum(), free)
         total = torch.nan_to_num(total.detach(), nan=torch.inf)
-        leader = int(total.argmin())
-        if total[leader] < self.least:
-            self.best, self.least = u[leader].detach(), float(total[leader])
+        self._compare(u.detach(), free.detach(), total, violation.detach())
+        self.known = bool(gradient.isfinite().all())
         if len(total) == len(self._totals):
             better = total < self._totals
             self.leaders = torch.where(better[:, None, None], v, self.leaders)
             self._totals = torch.where(better, total, self._totals)
         return total, torch.nan_to_num(gradient * self._half)
+
+    def _compare(self, u: Tensor, free: Tensor, total: Tensor, violation: Tensor) -> None:
+        feasible = violation <= FEASIBLE
+        some = bool(feasible.any())
+        leader = int((torch.where(feasible, total, torch.inf) if some else total).argmin())
+        rank = not some, float(total[leader])
+        if rank < self._least:
+            self.best, self._least = u[leader], rank
+            self.limited = not torch.equal(u[leader], free[leader])

@@ -56,8 +56,8 @@ class Plan:
 
     def shift(self, steps: int = 1) -> Plan:
         """The plan `steps` later: rows move up, the last one is repeated."""
-        if steps < 0:
-            raise ValueError(f"steps must be at least 0, got {steps}")
+        if not isinstance(steps, int | np.integer) or steps < 0:
+            raise ValueError(f"steps must be a whole number of at least 0, got {steps!r}")
 
         def moved(rows: np.ndarray) -> np.ndarray:
             index = np.minimum(np.arange(len(rows)) + steps, len(rows) - 1)
@@ -120,6 +120,19 @@ class Task:
         return self.deadline - (time.perf_counter() - self.started)
 
 
+class Clock:
+    """Whether a task's deadline leaves no time for another iteration as long as the last one."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self._before = task, time.perf_counter()
+
+    def late(self) -> bool:
+        """To be asked once at the end of each iteration."""
+        now = time.perf_counter()
+        spent, self._before = now - self._before, now
+        return self.task.deadline is not None and self.task.remaining() <= spent
+
+
 @dataclass(frozen=True)
 class Candidate:
     """What an algorithm hands back: inputs (H, nu) and how it stopped; the rest is checked here."""
@@ -165,6 +178,7 @@ class Planner(ABC):
         """
         started = time.perf_counter()
         problem = self.problem
+        problem.refuse_replaced()
         previous = (
             None
             if previous_input is None
@@ -228,7 +242,7 @@ class Planner(ABC):
         if finite:
             evaluated = found.evaluated or problem.evaluate(task.x0, u, task.pi)
             cost, x, violation = evaluated
-            if not (np.isfinite(x).all() and np.isfinite(cost)):
+            if not (np.isfinite(x).all() and np.isfinite([cost, violation]).all()):
                 status = Status.FAILED
             elif violation > FEASIBLE:
                 status = Status.INFEASIBLE

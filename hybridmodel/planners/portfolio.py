@@ -6,6 +6,8 @@ import numpy as np
 
 from hybridmodel.planners.planner import Candidate, Plan, Planner, Task
 
+_SOON = 1e-6  # [s] for a planner whose time is over: it returns what it has
+
 
 class Portfolio(Planner):
     """The better of two plans, the second of which starts from the first.
@@ -15,7 +17,8 @@ class Portfolio(Planner):
     share  of the deadline that `wide` gets
 
     Where `wide` finds nothing usable, `fine` starts from the warm start itself. Both are told the
-    same seed. Raises ValueError naming the argument.
+    same seed. An error of one is raised only where the other has no plan either. Raises ValueError
+    naming the argument.
     """
 
     def __init__(self, wide: Planner, fine: Planner, *, share: float = 0.5) -> None:
@@ -31,10 +34,19 @@ class Portfolio(Planner):
         return all(getattr(planner, "interruptible", True) for planner in (self.wide, self.fine))
 
     def search(self, task: Task) -> Candidate:
-        found = [self._plan(self.wide, task, task.guess, self.share)]
-        if not task.expired():
-            start = found[0] if found[0].usable else task.guess
-            found.append(self._plan(self.fine, task, start, 1.0))
+        found: list[Plan] = []
+        failed: Exception | None = None
+        for planner, share in ((self.wide, self.share), (self.fine, 1.0)):
+            if found and task.expired():
+                break
+            start = found[0] if found and found[0].usable else task.guess
+            try:
+                found.append(self._plan(planner, task, start, share))
+            except Exception as error:  # the other's plan is not lost with it
+                failed = error
+        if not found:
+            assert failed is not None
+            raise failed
         best = min(found, key=_rank)
         return Candidate(
             u=best.u,
@@ -53,7 +65,7 @@ class Portfolio(Planner):
             previous_input=task.previous_input,
             warm_start=guess,
             seed=task.seed,
-            deadline=share * left if np.isfinite(left) else None,
+            deadline=max(share * left, _SOON) if np.isfinite(left) else None,
         )
 
 

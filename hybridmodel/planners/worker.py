@@ -13,6 +13,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from typing import Any
@@ -24,6 +25,7 @@ from hybridmodel.planners.checking import checking_time
 from hybridmodel.planners.plan_arrays import from_arrays, to_arrays
 from hybridmodel.planners.planner import Candidate, Plan, Planner, Status, Task
 from hybridmodel.problem import OptimalControlProblem
+from hybridmodel.structure import structure
 
 _SHARE = 0.9  # of the time is told to the planner, so that one that polls comes before the kill
 _MARGIN = 1.3e-3  # [s] beside the rollout that checks an answer; waits round up to 1 ms
@@ -39,8 +41,10 @@ class Worker(Planner):
     patience      seconds for the process to start
 
     `events` counts plans that did not come: "late", "ended", "starting", "raised …", and
-    "no time" where a deadline is too short for the way there and back, about 2 ms. The model's
-    parameters and weights are sent whenever they changed here; those of a learned cost are not.
+    "no time" where a deadline is too short for the way there and back, about 2 ms; "changed" where
+    a network was replaced by another here, for which a new Worker is needed. Parameters and
+    weights of model and cost are sent whenever they changed. A process plans once before it is
+    ready, so that nothing is compiled under a deadline.
 
     A script that makes one needs its `if __name__ == "__main__":`, as everything that starts
     processes. Raises RuntimeError where the process does not start.
@@ -56,12 +60,14 @@ class Worker(Planner):
         self.problem = make_planner().problem
         self.limit, self.events = limit, Counter[str]()
         self._make_planner = make_planner
+        self._made = structure(self.problem.model, *self.problem.networks)
         self._checking = checking_time(self.problem)
         self._closed = False
         self._begin()
         if not self._child.ready(patience):
+            why = self._child.error or f"none came up in {patience:g} s"
             self.close()
-            raise RuntimeError(f"make_planner: no planner came up in a process in {patience:g} s")
+            raise RuntimeError(f"make_planner: no planner in a process: {why}")
 
     def close(self) -> None:
         """End the process; later plans are FAILED."""
@@ -71,6 +77,8 @@ class Worker(Planner):
     def search(self, task: Task) -> Candidate:
         if self._closed:
             return self._none("closed")
+        if structure(self.problem.model, *self.problem.networks) != self._made:
+            return self._none("changed")  # numbers cross, other networks do not
         if self._child.dead:  # begun only now, since this call has time and the late one had none
             self._ending()
             self._begin()
@@ -84,6 +92,7 @@ class Worker(Planner):
             self._ending()
             return self._none("late")
         if "plan" not in answer:
+            self._child.forget()
             return self._none(answer["event"])
         return _candidate(from_arrays(answer["plan"]), self.problem)
 
@@ -119,7 +128,7 @@ class _Child:
             target=_serve, args=(other, make_planner, threads), daemon=True
         )
         self._told: dict[str, np.ndarray] | None = None
-        self._is_ready, self.dead = False, False
+        self._is_ready, self.dead, self.error = False, False, ""
         self._lock = threading.Lock()
         self._starting = threading.Thread(target=self._start, args=(other,), daemon=True)
         self._starting.start()
@@ -129,8 +138,8 @@ class _Child:
             if not self.dead:
                 try:
                     self._process.start()
-                except BaseException:  # a thread has nobody to tell; it is seen as not ready
-                    self.dead = True
+                except BaseException as error:  # a thread has nobody to tell
+                    self.dead, self.error = True, str(error)
             other.close()  # so that the end of the process ends the pipe
 
     def ready(self, seconds: float) -> bool:
@@ -163,6 +172,10 @@ class _Child:
         self._told = {name: value.copy() for name, value in state.items()}
         return self._told
 
+    def forget(self) -> None:
+        """What it knows is not certain: it is told everything again."""
+        self._told = None
+
     def end(self) -> None:
         """Kill the process, whatever it does."""
         self.dead = True
@@ -184,6 +197,7 @@ def _serve(connection: Connection, make_planner: Callable[[], Planner], threads:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     planner = make_planner()
+    _begin(planner)
     connection.send(True)
     while True:
         try:
@@ -191,6 +205,15 @@ def _serve(connection: Connection, make_planner: Callable[[], Planner], threads:
         except (EOFError, OSError):
             return
         connection.send(_answer(planner, request))
+
+
+def _begin(planner: Planner) -> None:
+    """One plan from the neutral state; what comes of it does not matter."""
+    problem = planner.problem
+    neutral = torch.tensor(problem.model.system.neutral, dtype=torch.float64)
+    with suppress(Exception):
+        x0 = problem.model.initial_state(neutral).detach().numpy()
+        planner.plan(x0, parameters=np.zeros(problem.n_given))
 
 
 def _answer(planner: Planner, request: _Message) -> _Message:
@@ -237,4 +260,5 @@ def _candidate(plan: Plan, problem: OptimalControlProblem) -> Candidate:
         iterations=plan.iterations,
         multipliers=plan.multipliers,
         gains=plan.gains,
+        elites=plan.elites,
     )

@@ -51,6 +51,8 @@ class Chance(Adaptive):
             raise ValueError(f"probability must lie in [0.5, 1), got {self.probability!r}")
         if self.method not in ("moments", "tsinf", "ts1"):
             raise ValueError(f"method must be one of propagate's, got {self.method!r}")
+        if self.particles < 2:
+            raise ValueError(f"particles must be at least 2, got {self.particles!r}")
 
     def first(self, problem: OptimalControlProblem) -> np.ndarray:
         margins = np.zeros((problem.horizon + 1, problem.n_margins))
@@ -88,7 +90,8 @@ class Chance(Adaptive):
         for k in range(H + 1):
             J = (stage(x[k], u[k], full[k]) if k < H else end(x[k], full[k])).full()
             sigma = np.sqrt(np.maximum(np.einsum("ri,ij,rj->r", J, spread[k], J), 0))
-            margins[k, : len(sigma)] += z * sigma
+            rows = min(len(sigma), problem.n_margins)  # behind them are rows that have no margin
+            margins[k, :rows] += z * sigma[:rows]
         return margins
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import casadi as ca
 
@@ -91,6 +92,6 @@ def constraints(name: str, given: Given) -> Constraints:
     return Constraints(name, hard, soft)
 
 
-def above(value: ca.SX) -> ca.SX:
+def above(value: Any) -> Any:
     """max(value, 0); NaN stays NaN, which fmax would lose."""
     return ca.if_else(value <= 0, 0, value)

@@ -12,6 +12,7 @@ import numpy as np
 from hybridmodel.bridges.network import pack_weights
 from hybridmodel.bridges.torch_to_casadi import to_casadi
 from hybridmodel.learned import Pieces
+from hybridmodel.problem.constraints import above
 
 if TYPE_CHECKING:
     from hybridmodel.problem.problem import OptimalControlProblem
@@ -63,9 +64,9 @@ class Forms:
         overstepped = (
             ca.fmax(low - after, 0),
             ca.fmax(after - high, 0),
-            ca.fmax(problem.path_g.map(H)(before, U, ahead), 0),
+            above(problem.path_g.map(H)(before, U, ahead)),
             ca.fabs(problem.path_h.map(H)(before, U, ahead)),
-            ca.fmax(problem.end_g(last, end), 0),
+            above(problem.end_g(last, end)),
             ca.fabs(problem.end_h(last, end)),
         )
         violation = ca.sum1(ca.veccat(*overstepped))

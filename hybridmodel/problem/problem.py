@@ -83,8 +83,8 @@ class OptimalControlProblem:
     ) -> None:
         if model.theta.dtype != torch.float64:
             raise ValueError(f"model must be float64 for planning, it is {model.theta.dtype}")
-        if horizon < 1:
-            raise ValueError(f"horizon must be at least 1 step, got {horizon}")
+        if not isinstance(horizon, int | np.integer) or horizon < 1:
+            raise ValueError(f"horizon must be a whole number of at least 1 step, got {horizon!r}")
         if not 0 < discount <= 1:
             raise ValueError(f"discount must lie in (0, 1], got {discount}")
         system = model.system
@@ -92,7 +92,12 @@ class OptimalControlProblem:
             raise ValueError(f"model: {type(system).__name__} has no inputs, so nothing to plan")
         self.input_rate = rates(system.inputs, input_rate)
         self.model = model if self.input_rate is None else remembering(model)
-        self.cost, self.horizon, self.discount = cost, horizon, discount
+        self.cost, self.horizon, self.discount = cost, int(horizon), discount
+        self._residual = model.residual
+        kinds = {"caution": Caution, "risk": Risk, "chance": Chance, "stop": Stop}
+        for name, wish in zip(kinds, (caution, risk, chance, stop), strict=True):
+            if wish is not None and not isinstance(wish, kinds[name]):
+                raise ValueError(f"{name} must be a {kinds[name].__name__}, got {wish!r}")
         members = model.residual.count if isinstance(model.residual, Probabilistic) else 1
         for name, wish in {"risk": risk, "stop": stop}.items():
             if wish is not None and members < 2:
@@ -100,12 +105,15 @@ class OptimalControlProblem:
                     f"{name}: needs a model whose residual has members, "
                     f"got {type(model.residual).__name__}"
                 )
+        if chance is not None and isinstance(system, Paced):
+            raise ValueError("chance: noise is that of a step, which has no length in free time")
         if risk is not None and chance is not None:
             raise ValueError("chance: a risk holds every member's constraints already; take one")
         self.caution, self.risk, self.chance, self.stop = caution, risk, chance, stop
         self.members: int = members if risk is not None else 1
         self.input_low, self.input_high = bounds("input_bounds", system.inputs, input_bounds)
         low, high = bounds("state_bounds", system.states, state_bounds)
+        self.state_bounds = low, high  # as they were given, of continuous states
         free = np.full(self.model.nx - len(system.states), np.inf)
         self.state_low, self.state_high = np.append(low, -free), np.append(high, free)
         self._constrain(
@@ -174,11 +182,15 @@ class OptimalControlProblem:
         where that is not told.
         """
         x0, nu = np.asarray(x0, dtype=float), self.model.system.nu
-        if self.input_rate is None or x0.shape != (self.model.nx - nu,):
+        if self.input_rate is None or x0.ndim != 1:
             return x0
-        before = np.zeros(nu) if previous_input is None else np.asarray(previous_input, dtype=float)
-        at = self.model.system.nx - nu
-        return np.concatenate([x0[:at], before, x0[at:]])
+        at, whole = self.model.system.nx - nu, x0.shape == (self.model.nx,)
+        if not whole and x0.shape != (self.model.nx - nu,):
+            return x0
+        if previous_input is None:
+            return x0 if whole else np.concatenate([x0[:at], np.zeros(nu), x0[at:]])
+        before = np.asarray(previous_input, dtype=float)
+        return np.concatenate([x0[:at], before, x0[at + nu * whole :]])
 
     @property
     def rest(self) -> np.ndarray:
@@ -234,6 +246,14 @@ class OptimalControlProblem:
         if adapted is None:
             adapted = np.hstack([adaptive.first(self) for adaptive in self.adaptive])
         return np.hstack([np.broadcast_to(given, (H + 1, n)), adapted])
+
+    def refuse_replaced(self) -> None:
+        """ValueError where the residual that `caution` asks is no longer the model's."""
+        if self.caution is not None and self.model.residual is not self._residual:
+            raise ValueError(
+                "problem: the residual of its model was replaced, and its caution is about the one "
+                "before; make the problem anew"
+            )
 
     def refuse_risk(self, planner: str) -> None:
         """ValueError where the problem has a risk, which this planner cannot plan under."""

@@ -100,7 +100,7 @@ def channels_of(
         aim = aims.get(signal.name)
         if aim is not None and signal.angle:
             aim = aim + 2 * np.pi * np.round((_end(values) - aim) / (2 * np.pi))
-        limits = float(problem.state_low[i]), float(problem.state_high[i])
+        limits = float(problem.state_bounds[0][i]), float(problem.state_bounds[1][i])
         found.append(Channel(signal, values, *limits, aim=aim))
     found += _followed(problem, plans, parameters)
     for j, signal in enumerate(system.inputs):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hybridmodel import (
     CEM,
+    ILQR,
     HybridModel,
     OptimalControlProblem,
     Plan,
@@ -236,17 +237,49 @@ def test_gains_of_overflowing_states_leave_the_plan_alone() -> None:
     assert policy(0.1, np.full(2, 1e300)).tolist() == [1.1]
 
 
-def test_gains_live_in_the_tangent_space() -> None:
+def test_gains_of_rotations_take_q_and_minus_q_for_one() -> None:
     system = Quadrotor()
     model = HybridModel(system, dt=0.02)
-    rng, nt = np.random.default_rng(0), model.nx - 1
-    x = np.array(system.neutral)
-    K = rng.standard_normal((1, system.nu, nt))
+    rng, x = np.random.default_rng(0), np.array(system.neutral)
+    K = rng.standard_normal((1, system.nu, model.nx))
     plan = Plan(np.ones((1, system.nu)), np.array([x, x]), 0.0, Status.BUDGET, gains=K)
-    xi = 0.3 * rng.standard_normal(nt)
-    moved = model.equations.state_retract(x, xi).full().ravel()
-    assert followed(model, plan, 0, moved) == pytest.approx(1 + K[0] @ xi)
+    moved = model.equations.state_retract(x, 0.3 * rng.standard_normal(12)).full().ravel()
+    law = followed(model, plan, 0, moved)
+    assert law == pytest.approx(1 + K[0] @ (moved - x))
+    row = system.quaternion_rows[0]
+    moved[row : row + 4] *= -1
+    assert followed(model, plan, 0, moved) == pytest.approx(law)
     assert followed(model, plan, 0, None).tolist() == [1.0] * system.nu
+
+
+def test_a_loop_uses_the_gains_of_planners_on_rotations() -> None:
+    system = Quadrotor()
+    names, hover = [s.name for s in system.inputs], 9.81 * float(system.parameters["mass"]) / 4
+    cost = Quadratic(
+        system,
+        state={"z": 1.0, "attitude": 1.0},
+        input=dict.fromkeys(names, 0.1),
+        target=dict.fromkeys(names, hover),
+    )
+    of = OptimalControlProblem(HybridModel(system, dt=0.05), cost, horizon=5)
+    policy = receding_horizon(ILQR(of), every=3)
+    x = np.array(system.neutral)
+    x[2] = 0.1
+    policy(0.0, x)
+    assert not policy.events
+    off = policy.plans[0][1].x[1].copy()
+    off[2] += 0.05
+    assert np.abs(policy(0.05, off) - policy.plans[0][1].u[1]).max() > 1e-4
+
+
+def test_turns_of_an_angle_are_no_deviation() -> None:
+    found = []
+    for turns in (0, 1, -3):
+        policy = receding_horizon(Scripted(problem(), [of(gains=GAINS)]), every=2)
+        policy(0.0, Y)
+        found.append(policy(0.1, Y + np.array([2 * np.pi * turns, 0.0])))
+    assert found[1] == pytest.approx(found[0])
+    assert found[2] == pytest.approx(found[0])
 
 
 def test_beyond_the_plan_a_law_or_the_last_input_holds() -> None:

@@ -383,7 +383,7 @@ def test_shift_moves_rows_up_and_repeats_the_last() -> None:
     assert plan.shift(0) == plan
     assert plan.shift(1).shift(2) == moved
     assert np.array_equal(plan.shift(99).u, np.tile(plan.u[-1], (8, 1)))
-    with pytest.raises(ValueError, match="steps must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="steps must be a whole number of at least 0, got -1"):
         plan.shift(-1)
 
 

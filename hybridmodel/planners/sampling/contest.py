@@ -26,7 +26,8 @@ class Contest:
     ) -> None:
         self.problem, self.space, self.penalty, self.guess = problem, space, penalty, task.guess
         self.judge = Judge(problem, task.x0, task.pi, space.dtype)
-        self.origin = space.origin(task.previous_input)
+        remembers = problem.input_rate is not None
+        self.origin = space.origin(problem.previous(task.x0) if remembers else task.previous_input)
         self._rate = None
         if problem.input_rate is not None:
             before, change = problem.previous(task.x0), problem.input_rate * problem.model.dt

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybridmodel.planners.planner import Candidate, Planner, Status, Task
+from hybridmodel.planners.planner import Candidate, Clock, Planner, Status, Task
 from hybridmodel.planners.sampling import knots as shapes
 from hybridmodel.planners.sampling.contest import Contest
 from hybridmodel.planners.sampling.knots import Knots
@@ -137,14 +137,14 @@ class Sampling(Planner):
             contest = Contest(self.problem, self.space, task, self.penalty)
             distribution = self._first(task, contest.origin)
             own = self._proposals(task, generator, contest.origin)
-            iteration, stop = 0, False
+            clock, iteration, stop = Clock(task), 0, False
             while iteration < self.iterations and not stop:
                 iteration += 1
                 points = self._drawn(distribution, own, self.count(iteration), generator)
                 totals = contest(points)
                 judged = Round(iteration, distribution, points, totals, contest)
                 distribution = self.update(judged)
-                stop = task.expired()
+                stop = clock.late()
             mean = [distribution.mean] if self.averages or contest.best is None else []
             u, evaluated = contest.winner(*mean)
             carried = self._carried(contest, distribution)

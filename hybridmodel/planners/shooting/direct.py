@@ -133,4 +133,4 @@ class DirectMethod(Planner):
         u = np.clip(found.u, self.problem.input_low, self.problem.input_high)
         cost, x, violation = self.problem.evaluate(task.x0, u, task.pi)
         judged = replace(found, evaluated=(cost, x, violation))
-        return (violation > FEASIBLE, cost if np.isfinite(cost) else np.inf), judged
+        return (not violation <= FEASIBLE, cost if np.isfinite(cost) else np.inf), judged

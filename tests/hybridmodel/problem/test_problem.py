@@ -118,7 +118,7 @@ def test_functions_of_the_cost_see_the_continuous_state_alone() -> None:
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"horizon": 0}, "horizon must be at least 1 step, got 0"),
+        ({"horizon": 0}, "horizon must be a whole number of at least 1 step, got 0"),
         ({"discount": 0.0}, r"discount must lie in \(0, 1\], got 0.0"),
         ({"discount": 1.1}, r"discount must lie in \(0, 1\], got 1.1"),
         ({"input_bounds": ([1.0], [-1.0])}, "input_bounds are reversed for 'force': low 1.0 > hi"),
