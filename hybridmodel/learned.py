@@ -30,7 +30,7 @@ _calls: ContextVar[list[_Call] | None] = ContextVar("calls", default=None)
 
 
 class Learned:
-    """A torch network as a function of SX, for use inside `Cost.stage` and `Cost.terminal`.
+    """A torch network as a function of SX, for use inside `Cost.stage`, `Cost.terminal` and `Soft`.
 
         r = N(z)        z (nz,) SX,  r (nr,) SX
 
@@ -48,8 +48,8 @@ class Learned:
         calls = _calls.get()
         if calls is None:
             raise ValueError(
-                "a network can be called where a problem asks its cost for stage and terminal "
-                "terms, not elsewhere: it has no SX form of its own"
+                "a network can be called in the stage and terminal terms of a cost and in a Soft "
+                "constraint, not in a hard one or elsewhere: it has no SX form of its own"
             )
         z = ca.densify(ca.SX(z))
         if z.shape[1] != 1:
