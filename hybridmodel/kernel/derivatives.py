@@ -6,6 +6,8 @@ import dataclasses
 import threading
 import weakref
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +46,7 @@ class Derivatives:
         self._kernels: dict[Order, tuple[engine.Compiled, int]] = {}
         self._weights = torch.zeros(0)
         self._seen: _Seen | None = None
+        self._within = self._looked = False
         self._point: tuple[bytes, ...] = ()
         self._held: dict[str, np.ndarray] = {}
         self._multipliers = np.zeros(0)
@@ -77,10 +80,21 @@ class Derivatives:
 
     def at(self, *buffers: np.ndarray) -> None:
         """Goes to a point, (x, u) and (p, d) of all nodes."""
-        self.current()
+        if not self._looked:
+            self.current()
+            self._looked = self._within
         point = tuple(b.tobytes() for b in buffers)
         if point != self._point:
             self._point, self._held = point, {}
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """While a caller changes nothing of the model, which is looked at once then."""
+        self._within, self._looked = True, False
+        try:
+            yield
+        finally:
+            self._within = self._looked = False
 
     def values(self) -> np.ndarray:
         """X⁺ (N, nx)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import casadi as ca
@@ -40,6 +41,10 @@ class Nodes:
     def __init__(self, model: HybridModel, count: int) -> None:
         self.model, self.count = model, count
         self._step, self.function = _built(model, count)
+
+    def steady(self) -> AbstractContextManager[None]:
+        """While the model does not change, which `function` otherwise makes sure of each time."""
+        return self._step.derivatives.steady()
 
 
 def nodes_function(model: HybridModel, count: int) -> ca.Function:

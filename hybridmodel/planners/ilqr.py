@@ -84,7 +84,8 @@ class ILQR(Planner):
             self._build()
         self._nodes.refresh()
         self._lagrangian.refresh()
-        with np.errstate(all="ignore"):  # a path that runs away is valued as infinite
+        # a path that runs away is valued as infinite
+        with np.errstate(all="ignore"), self._nodes.steady():
             return self._searched(Paths(self._lagrangian, self._nodes, task))
 
     def _searched(self, paths: Paths) -> Candidate:

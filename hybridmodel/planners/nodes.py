@@ -9,6 +9,7 @@ the weights at each point, so that a model that was trained further needs no reb
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,10 @@ class Nodes(ABC):
     @abstractmethod
     def at(self, z: np.ndarray, d: np.ndarray) -> None:
         """Goes to z (N, n) and d (N, nd), with the model as it is."""
+
+    @abstractmethod
+    def steady(self) -> AbstractContextManager[None]:
+        """While the model does not change, which `at` otherwise makes sure of each time."""
 
     @abstractmethod
     def values(self) -> np.ndarray:
@@ -101,6 +106,9 @@ class KernelNodes(Nodes):
             parts.append(np.hstack([np.broadcast_to(p, (len(z), p.size)), d]))
         self._derivatives.at(*parts)
 
+    def steady(self) -> AbstractContextManager[None]:
+        return self._derivatives.steady()
+
     def values(self) -> np.ndarray:
         return self._derivatives.values()
 
@@ -158,6 +166,9 @@ class CasadiNodes(Nodes):
         self.refresh()
         p, w = self._numbers
         self._point = (z, p, d, w)
+
+    def steady(self) -> AbstractContextManager[None]:
+        return nullcontext()  # reading all numbers is no more work than looking at them
 
     def values(self) -> np.ndarray:
         return self._value(*self._point)[0]

@@ -89,11 +89,12 @@ class SQP(Planner):
             self._build()
 
     def search(self, task: Task) -> Candidate:
-        with np.errstate(all="ignore"):  # numbers that are none are looked for, not warned of
+        self._renewed()
+        # numbers that are none are looked for, not warned of
+        with np.errstate(all="ignore"), self.program.nodes.steady():
             return self._searched(task)
 
     def _searched(self, task: Task) -> Candidate:
-        self._renewed()
         found: list[Ranked] = []
         waiting: list[Candidate] = []
         promised, iterations = np.inf, 0

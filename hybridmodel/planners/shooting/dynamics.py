@@ -11,6 +11,7 @@ Where E members go ways of their own under one u, X (E·nx, N) holds their state
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,6 +52,7 @@ class Dynamics:
     held     what must live as long as F
     members  E, for which X has E·nx rows
     inner    what is unknown within a step, None for nothing
+    steady   a context in which the model does not change, so that F need not look
     """
 
     form: str
@@ -59,6 +61,7 @@ class Dynamics:
     held: Any = None
     members: int = 1
     inner: Inner | None = None
+    steady: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 def matrix_dynamics(model: HybridModel, count: int, *, members: bool = False) -> Dynamics:
@@ -111,7 +114,13 @@ def kernel_dynamics(model: HybridModel, count: int, *, members: bool = False) ->
             follow(model, each)
         return np.zeros(0)
 
-    return Dynamics("kernel", steps, weights, nodes, members=len(nodes))
+    def steady() -> AbstractContextManager[object]:
+        together = ExitStack()
+        for one in nodes:
+            together.enter_context(one.steady())
+        return together
+
+    return Dynamics("kernel", steps, weights, nodes, members=len(nodes), steady=steady)
 
 
 def chosen_dynamics(model: HybridModel, count: int, *, members: bool = False) -> Dynamics:

@@ -62,7 +62,8 @@ class NonlinearProgram:
     def solve(self, guess: Plan, task: Task, *, warm: bool) -> Candidate:
         """From a guess, where it is warm from its multipliers too if they are of this program."""
         arguments = self.transcription.arguments(guess, task, warm=warm)
-        found = self._solver.solve(arguments, task, warm=warm)
+        with self.dynamics.steady():
+            found = self._solver.solve(arguments, task, warm=warm)
         return Candidate(
             u=self.transcription.inputs(found.z),
             status=found.status,

@@ -220,7 +220,7 @@ def test_a_network_knows_its_place() -> None:
     with pytest.raises(ValueError, match="module must be a torch module, got function"):
         Learned(lambda z: z)  # type: ignore[arg-type]
     reward = Learned(network(3, 1))
-    with pytest.raises(ValueError, match="where a problem asks its cost"):
+    with pytest.raises(ValueError, match="in the stage and terminal terms of a cost"):
         reward(ca.SX.sym("z", 3))
     cost = ToTheTop()
     model = HybridModel(Pendulum(), dt=0.05)
