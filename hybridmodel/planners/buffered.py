@@ -54,8 +54,9 @@ def at_nodes(function: ca.Function, count: int, shared: Sequence[int] = ()) -> B
     for i in range(form.n_out()):
         rows, columns = form.size_out(i)
         shapes.append((count, rows) if columns == 1 else (count, columns, rows))
-    name = f"{form.name()}_{count}"
-    return Buffered(form.map(name, "serial", count, list(shared), []), shapes)
+    if count > 1:  # CasADi's map of one node would leave out a constant zero
+        form = form.map(f"{form.name()}_{count}", "serial", count, list(shared), [])
+    return Buffered(form, shapes)
 
 
 def _plain(function: ca.Function) -> ca.Function:

@@ -1,0 +1,47 @@
+"""The figures of model-based reinforcement learning.
+
+    python -m benchmarks.rl [--quick] [--only PART,…] [--folder runs/rl] [--workers 2] --json FILE
+
+Each part is a table of cells, one seed of one method in one task each. A cell that is done is a
+file of the folder, so that a run that was interrupted goes on where it stood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks.figures import publish
+from benchmarks.rl.cells import figures, results
+
+PARTS = ("loop", "exploration", "value", "phihp", "dyna", "pixels", "inverse", "situations")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true", help="few cells of each part")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--folder", type=Path, default=Path("runs/rl"), help="of finished cells")
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    chosen = arguments.only.split(",")
+    if unknown := [name for name in chosen if name not in PARTS]:
+        parser.error(f"--only: no part {unknown[0]!r}; parts are {', '.join(PARTS)}")
+    if arguments.workers < 1:
+        parser.error(f"--workers must be at least 1, got {arguments.workers}")
+    rows, complete = [], True
+    found = results(chosen, arguments.folder, arguments.quick, arguments.workers)
+    for part, cells, failed in found:
+        complete &= not failed
+        rows += figures(part, cells)
+    keep = set(chosen) < set(PARTS)
+    held = publish("Model-based reinforcement learning", rows, arguments.json, keep=keep)
+    return 0 if held and complete else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

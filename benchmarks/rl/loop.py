@@ -1,0 +1,238 @@
+"""The same loop with a hybrid ensemble and with a network ensemble: real steps to the same return.
+
+Two tasks in PyBullet: the cart-pole of `hybridmodel demo`, swung up, and its quadrotor, flown to a
+point. Reward of a step is 1 − ℓ/ℓ₀, not below 0; an episode that ends early earns nothing more.
+The loop is `hybridmodel.rl.learn` with CEM, the same planner and the same fit for both models; the
+hybrid one begins with what its physics says, which is also evaluated as it is, at no real steps;
+the network begins with a random episode. Real steps are all that the plant made but those of
+separate evaluation episodes, whose starts are the same for both.
+A seed's figure: real steps after which the hybrid's return (mean of its evaluation episodes) is
+first at least the best that the network ever has, as a share of those of the network then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.figures import Row
+from hybridmodel import (
+    CEM,
+    Cost,
+    HybridModel,
+    OptimalControlProblem,
+    Policy,
+    Quadratic,
+    RandomSteps,
+    envs,
+    fit,
+    placement,
+    receding_horizon,
+)
+from hybridmodel.data import Dataset
+from hybridmodel.demo import quadrotor
+from hybridmodel.demo.cartpole import CARTPOLE
+from hybridmodel.demo.task import Task as Machine
+from hybridmodel.rl.learning import learn, trial
+from hybridmodel.rl.reward import Reward
+from hybridmodel.statistics import interquartile_mean, interval
+from physics import Trivial
+from residuals import Ensemble
+
+MEMBERS, TRIALS = 5, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is to be done with a machine of the demonstrations.
+
+    cost, worst   ℓ and ℓ₀; start  generator ↦ x₀; horizon, knots, every  of the planner
+    steps         of an episode; episodes  of the network's loop and of the hybrid's
+    """
+
+    machine: Machine
+    cost: Cost
+    worst: float
+    start: Callable[[np.random.Generator], np.ndarray]
+    horizon: int
+    knots: int
+    every: int
+    steps: int
+    episodes: Mapping[str, int]
+
+    def plant(self) -> envs.Environment:
+        machine, reward = self.machine, Reward(self.machine.system, self.cost)
+        return envs.make(
+            machine.system,
+            dt=machine.dt,
+            hidden=machine.hidden,
+            reward=lambda x, u, k: max(0.0, 1 + reward.of_plant(x, u, k) / self.worst),
+            episode_steps=self.steps,
+        )
+
+    def control(self, model: HybridModel) -> Policy:
+        problem = OptimalControlProblem(model, self.cost, horizon=self.horizon)
+        planner = CEM(
+            problem, samples=400, elites=40, iterations=4, knots=self.knots, precision="float32"
+        )
+        return receding_horizon(planner, every=self.every)
+
+    def model(self, kind: str) -> HybridModel:
+        machine, recipe = self.machine, self.machine.recipe
+        if kind == "network":
+            return HybridModel(
+                Trivial.like(machine.system),
+                Ensemble((64, 64), count=MEMBERS),
+                dt=machine.dt,
+                placement=placement.next_state,
+                features=recipe.features,
+            )
+        return HybridModel(
+            machine.system,
+            Ensemble((32, 32), count=MEMBERS),
+            dt=machine.dt,
+            placement=recipe.placement,
+            fit_parameters=recipe.fit_parameters,
+            features=recipe.features,
+            hold=True,
+        )
+
+
+def _cart_pole() -> Task:
+    system = CARTPOLE.system
+    state = {"position": 0.5, "angle": 2.0, "velocity": 0.05, "rate": 0.05}
+    last = {"position": 5.0, "angle": 20.0, "velocity": 1.0, "rate": 1.0}
+    goal = {"angle": math.pi}
+    return Task(
+        machine=CARTPOLE,
+        cost=Quadratic(system, state=state, terminal=last, input={"force": 0.005}, target=goal),
+        worst=8.0,  # what hanging costs
+        start=lambda generator: 0.1 * generator.uniform(-1, 1, 4),
+        horizon=40,
+        knots=10,
+        every=2,
+        steps=150,
+        episodes={"hybrid": 3, "network": 12},
+    )
+
+
+def _quadrotor() -> Task:
+    machine = quadrotor.task()
+    system, at = machine.system, np.array((0.0, 0.0, 1.5, *machine.system.neutral[3:]))
+    each = {"velocity": 0.05, "rate": 0.02}
+    state = {a: 1.0 for a in "xyz"} | {f"{n}_{a}": w for n, w in each.items() for a in "xyz"}
+    state |= {"attitude": 0.1}
+    last = {name: 10 * weight for name, weight in state.items()}
+    hold = {s.name: 0.02 for s in system.inputs}
+    goal = {"z": 1.5} | dict(zip((s.name for s in system.inputs), system.hover, strict=True))
+
+    def start(generator: np.random.Generator) -> np.ndarray:
+        away = generator.standard_normal(3)
+        x = at.copy()
+        x[:3] += away / np.linalg.norm(away)  # 1 m from the goal
+        return x
+
+    return Task(
+        machine=machine,
+        cost=Quadratic(system, state=state, terminal=last, input=hold, target=goal),
+        worst=1.0,  # what being 1 m away costs
+        start=start,
+        horizon=25,
+        knots=5,
+        every=2,
+        steps=150,
+        episodes={"hybrid": 3, "network": 15},
+    )
+
+
+TASKS: Mapping[str, Callable[[], Task]] = {
+    "cart-pole swing-up": _cart_pole,
+    "quadrotor to a point": _quadrotor,
+}
+
+
+def cells(quick: bool) -> list[dict[str, Any]]:
+    """Both models in both tasks; where it is quick the cart-pole alone, on one seed."""
+    names, seeds = (list(TASKS)[:1], range(1)) if quick else (list(TASKS), range(5))
+    kinds = ("hybrid", "network")
+    return [
+        {"task": name, "model": kind, "seed": s} for s in seeds for name in names for kind in kinds
+    ]
+
+
+def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Real steps and returns after each episode."""
+    task, kind, seed = TASKS[arguments["task"]](), arguments["model"], arguments["seed"]
+    plant, inputs = task.plant(), task.machine.system.inputs
+
+    def fitted(model: HybridModel, train: Dataset, validation: Dataset, seed: int) -> HybridModel:
+        return fit(model, train, validation, horizons=(1, 5), epochs=(20, 30), seed=seed).model
+
+    model, known = task.model(kind), []
+    if kind == "hybrid":
+        known = trial(plant, task.control(model), task.steps, TRIALS, start=task.start, seed=seed)
+    found = learn(
+        plant,
+        model,
+        task.control,
+        episodes=task.episodes[kind],
+        steps=task.steps,
+        first=None if kind == "hybrid" else RandomSteps(inputs, amplitude=0.9),
+        start=task.start,
+        fitting=fitted,
+        trials=TRIALS,
+        seed=seed,
+    )
+    plant.close()
+    history = [{"steps": 0, "trials": known}] * bool(known) + list(found.history)
+    return {
+        "steps": [row["steps"] for row in history],
+        "returns": [float(np.mean(row["trials"])) for row in history],
+    }
+
+
+def rows(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
+    """Share of the network's real steps, and returns of both."""
+    for name in TASKS:
+        by_kind = {
+            kind: {c["seed"]: n for c, n in found if c["task"] == name and c["model"] == kind}
+            for kind in ("hybrid", "network")
+        }
+        seeds = sorted(by_kind["hybrid"].keys() & by_kind["network"].keys())
+        if not seeds:
+            continue
+        shares = [share(by_kind["hybrid"][s], by_kind["network"][s]) for s in seeds]
+        what, count = f"loop, {name}", len(seeds)
+        ends = min(shares), max(shares)
+        yield Row(
+            f"{what}: real steps, hybrid over network, median",
+            float(np.median(shares)),
+            "",
+            "≤ 0.1",
+            count,
+            ends,
+        )
+        for kind, runs in by_kind.items():
+            best = [max(runs[s]["returns"]) for s in seeds]
+            steps = np.median([runs[s]["steps"][-1] for s in seeds])
+            yield Row(
+                f"{what}: best return within {steps:.0f} steps, {kind}",
+                interquartile_mean(best),
+                "of 150",
+                "",
+                count,
+                interval(best),
+            )
+
+
+def share(hybrid: Mapping[str, Any], network: Mapping[str, Any]) -> float:
+    """Real steps of the hybrid to the network's best return, over those of the network to it."""
+    best = int(np.argmax(network["returns"]))
+    reached = np.flatnonzero(np.array(hybrid["returns"]) >= network["returns"][best])
+    if not len(reached):
+        return math.inf
+    return hybrid["steps"][int(reached[0])] / network["steps"][best]

@@ -1,0 +1,1 @@
+"""Model-based reinforcement learning on the models and planners of this package."""
