@@ -124,7 +124,7 @@ def _quadrotor() -> Task:
     machine = quadrotor.task()
     system, at = machine.system, np.array((0.0, 0.0, 1.5, *machine.system.neutral[3:]))
     each = {"velocity": 0.05, "rate": 0.02}
-    state = {a: 1.0 for a in "xyz"} | {f"{n}_{a}": w for n, w in each.items() for a in "xyz"}
+    state = dict.fromkeys("xyz", 1.0) | {f"{n}_{a}": w for n, w in each.items() for a in "xyz"}
     state |= {"attitude": 0.1}
     last = {name: 10 * weight for name, weight in state.items()}
     hold = {s.name: 0.02 for s in system.inputs}

@@ -11,28 +11,54 @@ from __future__ import annotations
 import casadi as ca
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hybridmodel.costs import Cost
 from hybridmodel.learned import Learned
 from hybridmodel.rl.coordinates import Coordinates
 from residuals import MLP
 
+_LEAST = 1e-2  # how near to a ceiling values are told apart, in widths
+
 
 class Value(nn.Module):
-    """o (…, no) ↦ V (…, 1) = m + s N(o), in the unit of reward.
+    """o (…, no) ↦ V (…, 1) in the unit of reward:  v = m + s N(o),  V = c − τ ln(1 + e^{(c−v)/τ}).
 
     network   N, s inside it; mean m
+    ceiling   c, which no value exceeds, smoothed over τ = s/20; None: V = v
     rmse      of the values it was fitted to, on those held out
     """
 
-    def __init__(self, network: MLP, mean: Tensor, *, rmse: float = float("nan")) -> None:
+    def __init__(
+        self,
+        network: MLP,
+        mean: Tensor,
+        *,
+        ceiling: float | None = None,
+        width: float = 1.0,
+        rmse: float = float("nan"),
+    ) -> None:
         super().__init__()
-        self.network, self.rmse = network, rmse
+        self.network, self.ceiling, self.width, self.rmse = network, ceiling, width, rmse
         self.mean: Tensor
         self.register_buffer("mean", mean.reshape(1))
 
     def forward(self, o: Tensor) -> Tensor:
+        v = self.unbounded(o)
+        if self.ceiling is None:
+            return v
+        return self.ceiling - self.width * functional.softplus((self.ceiling - v) / self.width)
+
+    def unbounded(self, o: Tensor) -> Tensor:
+        """v (…, 1), which regressions are of: beyond the ceiling V has no slope."""
         return self.mean + self.network(o)
+
+    def unbounded_from(self, value: Tensor) -> Tensor:
+        """v of values V, those at the ceiling a little below it."""
+        if self.ceiling is None:
+            return value
+        below = ((self.ceiling - value) / self.width).clamp_min(_LEAST)
+        return self.ceiling - self.width * (below + torch.log(-torch.expm1(-below)))
 
 
 class WithValue(Cost):
@@ -44,14 +70,14 @@ class WithValue(Cost):
     def __init__(self, cost: Cost, coordinates: Coordinates, value: nn.Module) -> None:
         self.cost, self.coordinates = cost, coordinates
         self.parameters = cost.parameters
-        self._value = Learned(value)
+        self.value = value
 
     def stage(self, x: ca.SX, u: ca.SX, k: ca.SX, pi: ca.SX) -> ca.SX:
         return self.cost.stage(x, u, k, pi)
 
     def terminal(self, x: ca.SX, pi: ca.SX) -> ca.SX:
         n = len(self.coordinates.system.states)
-        return -self._value(self.coordinates.function(x[:n]))
+        return -Learned(self.value)(self.coordinates.function(x[:n]))
 
 
 def fit_value(
@@ -76,7 +102,7 @@ def fit_value(
     cut_at = max(1, round(held_out * len(o)))
     learn, check = order[cut_at:], order[:cut_at]
     mean, scale = v[learn].mean(), v[learn].std().clamp_min(1e-9)
-    network = MLP(hidden, activation="tanh", seed=seed).sized(o.shape[-1], 1)
+    network = MLP(hidden, activation="silu", seed=seed).sized(o.shape[-1], 1)
     network.standardize(o[learn].mean(0), o[learn].std(0).clamp_min(1e-6), scale[None])
     optimizer = torch.optim.Adam(network.parameters(), lr=rate)
     annealed = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)

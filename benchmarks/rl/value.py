@@ -1,0 +1,133 @@
+"""Terminal values: a task that a short horizon alone fails, and the same horizon with a value.
+
+A pendulum whose motor cannot lift it at once, and the cart-pole, both of `hybridmodel demo` in
+PyBullet with all that they hide; the model is the hybrid of one seed's logs as there. Planners look
+0.4 s ahead. The value is fitted on the model alone, by value iteration over drawn states, so that
+it costs no real step. A loop holds upright where all angles are within the tolerance of upright
+throughout the last second.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from benchmarks.figures import Row
+from hybridmodel import (
+    CEM,
+    MPPI,
+    SQP,
+    Cost,
+    HybridModel,
+    OptimalControlProblem,
+    Planner,
+    Quadratic,
+    receding_horizon,
+)
+from hybridmodel.baselines import hybrid_row, identified_row
+from hybridmodel.collection import collect
+from hybridmodel.data import Dataset
+from hybridmodel.demo.cartpole import CARTPOLE
+from hybridmodel.demo.pendulum import PENDULUM
+from hybridmodel.demo.swing_up import SwingUp
+from hybridmodel.demo.task import Task
+from hybridmodel.rl.value_iteration import iterate_value
+
+HORIZON, DISCOUNT = 10, 0.98
+TASKS: Mapping[str, tuple[Task, tuple[float, ...]]] = {  # and where its states are drawn, ±
+    "pendulum": (PENDULUM, (math.pi, 10.0)),
+    "cart-pole": (CARTPOLE, (1.8, math.pi, 4.0, 10.0)),
+}
+PLANNERS: Mapping[str, Callable[[OptimalControlProblem], Planner]] = {
+    "CEM": lambda p: CEM(p, samples=200, elites=20, iterations=3, knots=5, precision="float32"),
+    "MPPI": lambda p: MPPI(p, samples=200, iterations=3, knots=5, precision="float32"),
+    "SQP": lambda p: SQP(p),
+}
+
+
+def cells(quick: bool) -> list[dict[str, Any]]:
+    """Both tasks, ten seeds; where it is quick the pendulum on one."""
+    names, seeds = (list(TASKS)[:1], range(1)) if quick else (list(TASKS), range(10))
+    return [{"task": name, "seed": s, "quick": quick} for s in seeds for name in names]
+
+
+def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether each planner holds upright, with the value and without it."""
+    seed, (task, reach) = arguments["seed"], TASKS[arguments["task"]]
+    control = task.control
+    assert isinstance(control, SwingUp)
+    model = fitted(task, seed, arguments["quick"])
+    cost = Quadratic(
+        task.system,
+        state=control.state,
+        input=control.input,
+        terminal=control.terminal,
+        target=control.target,
+    )
+
+    def problem(cost: Cost) -> OptimalControlProblem:
+        return OptimalControlProblem(
+            model, cost, horizon=HORIZON, discount=DISCOUNT, state_bounds=control.state_bounds
+        )
+
+    generator = np.random.default_rng((seed, 3))
+    states = generator.uniform(-1, 1, (3000, len(reach))) * np.array(reach)
+    began = time.perf_counter()
+    with_value = iterate_value(problem(cost), states, seed=seed)
+    numbers: dict[str, Any] = {"fit": time.perf_counter() - began}
+    for name, of in (("alone", cost), ("value", with_value)):
+        search = PLANNERS["CEM"](problem(of))
+        for kind, make in PLANNERS.items():
+            start = 0.1 * np.random.default_rng((5, seed)).uniform(-1, 1, task.system.nx)
+            policy = receding_horizon(
+                make(problem(of)),
+                every=control.every,
+                first_plan=search.plan(start, seed=seed) if kind == "SQP" else None,
+            )
+            plant = task.plant("pybullet")
+            log = collect(
+                plant, policy, steps=round(control.seconds / task.dt), seed=seed, state=start
+            )
+            plant.close()
+            score = control.score(task, policy.planner.problem, log)
+            numbers[f"{name}, {kind}"] = bool(score.success)
+    return numbers
+
+
+def fitted(task: Task, seed: int, quick: bool) -> HybridModel:
+    """The hybrid model of one seed's logs."""
+    if quick:
+        short = task.quick()
+        task = replace(task, logging=short.logging, recipe=short.recipe)
+    plant = task.plant("pybullet")
+    logs = task.logging.make(task, plant, seed)
+    plant.close()
+    train, validation = Dataset(logs.train), Dataset(logs.validation)
+    known = identified_row(task.system, train, validation, task.recipe, seed=seed).model
+    return hybrid_row(known, train, validation, task.recipe, seed=seed).model
+
+
+def rows(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
+    """Loops that hold, of each task and planner."""
+    for task in TASKS:
+        runs = [numbers for c, numbers in found if c["task"] == task]
+        for kind in PLANNERS if runs else ():
+            for name, what in (("alone", "horizon alone"), ("value", "with the value")):
+                held = sum(numbers[f"{name}, {kind}"] for numbers in runs)
+                figure = f"terminal value, {task}, 0.4 s ahead, {kind}: held upright, {what}"
+                yield Row(figure, held, f"of {len(runs)}", seeds=len(runs))
+        if runs:
+            seconds = [numbers["fit"] for numbers in runs]
+            yield Row(
+                f"terminal value, {task}: fitting it",
+                float(np.median(seconds)),
+                "s",
+                "",
+                len(runs),
+                (min(seconds), max(seconds)),
+            )
