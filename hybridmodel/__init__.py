@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import residuals as residuals
     from hybridmodel import envs as envs
     from hybridmodel import placement as placement
+    from hybridmodel import rl as rl
     from hybridmodel.agreement import Agreement as Agreement
     from hybridmodel.agreement import check_agreement as check_agreement
     from hybridmodel.bridges.casadi_to_torch import to_torch as to_torch
@@ -270,6 +271,7 @@ _MODULES = {
     "physics": "physics",
     "placement": "hybridmodel.placement",
     "residuals": "residuals",
+    "rl": "hybridmodel.rl",
 }
 __all__ = sorted((*_HOME, *_MODULES))  # pyright: ignore[reportUnsupportedDunderAll]
 

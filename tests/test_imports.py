@@ -54,6 +54,15 @@ ROOMS = (
         ),
     ),
     Room(
+        (
+            "hybridmodel.rl.agent",
+            "hybridmodel.rl.model_env",
+            "hybridmodel.rl.latent",
+        ),
+        (*OURS, "casadi", "torch", "numpy", "scipy", "safetensors", "gymnasium", "stable_baselines3"),
+        never=(*OUTER, "hybridmodel.demo"),
+    ),
+    Room(
         OUTER,
         (*OURS, "numpy", "cyclopts", "rich", "pydantic", "matplotlib", "jinja2", "PIL"),
     ),
