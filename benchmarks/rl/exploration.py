@@ -50,7 +50,10 @@ EPISODES = {"random": 12, "disagreement": 6}
 
 @dataclass(frozen=True)
 class Plant:
-    """A machine, and where its states are drawn for the test: |x| ≤ reach about `middle`."""
+    """A machine, where its states are drawn for the test, and where exploration is to stay.
+
+    The test is of |x − middle| ≤ reach; bounds of states are those that its users would name.
+    """
 
     machine: Machine
     middle: tuple[float, ...]
@@ -58,14 +61,14 @@ class Plant:
     bounds: tuple[tuple[float, ...], tuple[float, ...]]
 
 
-_FREE = math.inf
+_TURNS = math.inf
 PLANTS: Mapping[str, Plant] = {
-    "pendulum": Plant(PENDULUM, (0.0, 0.0), (math.pi, 8.0), ((-_FREE,) * 2, (_FREE,) * 2)),
+    "pendulum": Plant(PENDULUM, (0.0, 0.0), (math.pi, 8.0), ((-_TURNS, -8.0), (_TURNS, 8.0))),
     "cart-pole": Plant(
         CARTPOLE,
         (0.0,) * 4,
         (1.5, math.pi, 3.0, 8.0),
-        ((-2.0, -_FREE, -_FREE, -_FREE), (2.0, _FREE, _FREE, _FREE)),
+        ((-1.8, -_TURNS, -3.0, -8.0), (1.8, _TURNS, 3.0, 8.0)),
     ),
 }
 

@@ -43,7 +43,7 @@ from hybridmodel.statistics import interquartile_mean, interval
 from physics import Trivial
 from residuals import Ensemble
 
-MEMBERS, TRIALS = 5, 3
+MEMBERS, TRIALS, TRIAL_STEPS = 5, 3, 150
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Task:
             dt=machine.dt,
             hidden=machine.hidden,
             reward=lambda x, u, k: max(0.0, 1 + reward.of_plant(x, u, k) / self.worst),
-            episode_steps=self.steps,
+            episode_steps=TRIAL_STEPS,
         )
 
     def control(self, model: HybridModel) -> Policy:
@@ -115,8 +115,8 @@ def _cart_pole() -> Task:
         horizon=40,
         knots=10,
         every=2,
-        steps=150,
-        episodes={"hybrid": 3, "network": 12},
+        steps=100,
+        episodes={"hybrid": 4, "network": 16},
     )
 
 
@@ -144,8 +144,8 @@ def _quadrotor() -> Task:
         horizon=25,
         knots=5,
         every=2,
-        steps=150,
-        episodes={"hybrid": 3, "network": 15},
+        steps=75,
+        episodes={"hybrid": 4, "network": 20},
     )
 
 
@@ -174,7 +174,7 @@ def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     model, known = task.model(kind), []
     if kind == "hybrid":
-        known = trial(plant, task.control(model), task.steps, TRIALS, start=task.start, seed=seed)
+        known = trial(plant, task.control(model), TRIAL_STEPS, TRIALS, start=task.start, seed=seed)
     found = learn(
         plant,
         model,
@@ -185,6 +185,7 @@ def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
         start=task.start,
         fitting=fitted,
         trials=TRIALS,
+        trial_steps=TRIAL_STEPS,
         seed=seed,
     )
     plant.close()
@@ -222,7 +223,7 @@ def rows(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
             yield Row(
                 f"{what}: best return within {steps:.0f} steps, {kind}",
                 interquartile_mean(best),
-                "of 150",
+                f"of {TRIAL_STEPS}",
                 "",
                 count,
                 interval(best),

@@ -1,9 +1,10 @@
 """Terminal values: a task that a short horizon alone fails, and the same horizon with a value.
 
 The pendulum of `hybridmodel demo`, whose motor cannot lift it at once, in PyBullet with all that it
-hides; the model is the hybrid of one seed's logs as there. Planners look 0.4 s ahead. The value is fitted on the model alone, by value iteration over drawn states, so that
-it costs no real step. A loop holds upright where all angles are within the tolerance of upright
-throughout the last second.
+hides; the model is the hybrid of one seed's logs as there. Planners look 0.4 s ahead. The value is
+fitted on the model alone, by value iteration over drawn states, so that it costs no real step. A
+loop is a success as in the demonstration: the angle within 0.3 rad of upright over the last 2 s of
+6 s.
 """
 
 from __future__ import annotations

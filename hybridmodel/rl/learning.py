@@ -67,6 +67,7 @@ def learn(
     fitting: Fitting | None = fitted,
     piece: int = 20,
     trials: int = 0,
+    trial_steps: int | None = None,
     folder: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -83,8 +84,8 @@ def learn(
     fitting   (model, train, validation, seed) ↦ fitted model; None where the model is known
     piece     logs are cut into pieces of at least so many steps, of which every fifth is for
               validation; shorter logs are left out of the fit
-    trials    evaluation episodes with `control` after each fit, with starts of their own; they
-              teach nothing and their steps are not counted
+    trials    evaluation episodes with `control` after each fit, with starts of their own and of
+              `trial_steps`, default `steps`; they teach nothing and are not counted
     folder    of what was done; a call with the same arguments goes on from it, to the same bits
     progress  called after each episode with its history row
 
@@ -96,7 +97,8 @@ def learn(
             raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
     if trials < 0:
         raise ValueError(f"trials must be at least 0, got {trials}")
-    kept = None if folder is None else _Kept(Path(folder), plant, model, (steps, piece, seed))
+    numbers = steps, piece, trial_steps or steps, seed
+    kept = None if folder is None else _Kept(Path(folder), plant, model, numbers)
     done: list[Episode] = []
     history: list[Mapping[str, Any]] = []
     current = model
@@ -117,7 +119,8 @@ def learn(
         if fitting is not None:
             train, validation = dealt([e.log for e in done], piece)
             current = fitting(model, train, validation, _number(seed, _FIT, k))
-        returns = trial(plant, control(current), steps, trials, start=start, seed=seed)
+        length = steps if trial_steps is None else trial_steps
+        returns = trial(plant, control(current), length, trials, start=start, seed=seed)
         row = {
             "episode": k,
             "steps": sum(e.steps for e in done),
