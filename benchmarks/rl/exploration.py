@@ -45,7 +45,7 @@ from residuals import Ensemble
 
 STEPS, HORIZON, RUNS, AHEAD = 100, 25, 200, 10
 UPDATES, BATCH = 300, 256  # gradient steps of each of the two stages of a fit, at least
-EPISODES = {"random": 12, "disagreement": 6}
+EPISODES, EVERY = {"random": 12, "disagreement": 6}, 4
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ PLANTS: Mapping[str, Plant] = {
 
 
 def cells(quick: bool) -> list[dict[str, Any]]:
-    """Both ways on both plants, ten seeds; where it is quick the pendulum on one."""
-    names, seeds = (list(PLANTS)[:1], range(1)) if quick else (list(PLANTS), range(10))
+    """Both ways on both plants, five seeds; where it is quick the pendulum on one."""
+    names, seeds = (list(PLANTS)[:1], range(1)) if quick else (list(PLANTS), range(5))
     return [{"plant": name, "way": w, "seed": s} for s in seeds for name in names for w in EPISODES]
 
 
@@ -100,6 +100,8 @@ def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
         generator = np.random.default_rng((seed, k))
         x0 = np.array(machine.system.neutral) + 0.1 * generator.uniform(-1, 1, machine.system.nx)
         logs.append(collect(plant, policy, steps=STEPS, seed=1000 * seed + k, state=x0))
+        if way == "random" and (k + 1) % EVERY:
+            continue  # its model decides nothing
         train, validation = dealt(logs, 20)
         epochs = UPDATES // -(-train.steps // BATCH)
         model = fit(
@@ -169,7 +171,7 @@ def rows(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
             count,
             (min(shares), max(shares)),
         )
-        for way, last in (("random", -1), ("random", 3), ("disagreement", 3)):
+        for way, last in (("random", -1), ("random", 0), ("disagreement", EVERY - 1)):
             errors = [runs[way][s]["errors"][last] for s in seeds]
             steps = runs[way][seeds[0]]["steps"][last]
             yield Row(
