@@ -40,6 +40,7 @@ bench: $(ALL)
 	@$(BIN)/python -m benchmarks.learning --json benchmarks/results/learning.json
 	@$(BIN)/python -m benchmarks.kernel --json benchmarks/results/kernel.json
 	@$(BIN)/python -m benchmarks.planners --json benchmarks/results/planners.json
+	@$(BIN)/python -m benchmarks.rl --json benchmarks/results/rl.json
 
 venv: $(ALL)
 

@@ -5,6 +5,7 @@
                     BulletQuadrotor; BulletCar beside them
     GymnasiumPlant  any Gymnasium environment whose state is known
     MujocoPlant     MuJoCo: pendulum, cart-pole, double pendulum and robots
+    Pixels          any of these seen through its camera
     HiddenEffects   what the physics does not know; RobotEffects, AerialEffects, VehicleEffects
     BulletSettings  what the engine is told
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         random_states,
         rollout_gap,
     )
+    from hybridmodel.envs.pixels import Pixels
     from hybridmodel.envs.truth import Disturbed
 
 _MODULES = {
@@ -65,6 +67,7 @@ _MODULES = {
     "MujocoSettings": "mujoco.settings",
     "OdePlant": "ode",
     "ParityReport": "parity",
+    "Pixels": "pixels",
     "RobotEffects": "effects",
     "VehicleEffects": "effects",
     "acceleration_gap": "parity",
@@ -100,6 +103,7 @@ __all__ = [
     "MujocoSettings",
     "OdePlant",
     "ParityReport",
+    "Pixels",
     "RobotEffects",
     "VehicleEffects",
     "acceleration_gap",

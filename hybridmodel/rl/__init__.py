@@ -7,7 +7,7 @@
     branched, Imagination, Transitions, Episode              steps, imagined and real
     InverseModel, fit_inverse, solve_inverse, proposal       inputs from one state to another
     query_errors, exploitation_gap, event_errors             whether the model serves control
-    Encoder, fit_encoder                                     states from images
+    fit_encoder, Latent, Seeing, watch                       states from images
 
 Names are loaded when they are first used. Agents and environments need hybridmodel[rl].
 """
@@ -31,6 +31,16 @@ if TYPE_CHECKING:
     from hybridmodel.rl.imagination import OutOfBounds as OutOfBounds
     from hybridmodel.rl.inverse import InverseModel as InverseModel
     from hybridmodel.rl.inverse import fit_inverse as fit_inverse
+    from hybridmodel.rl.latent import Encoder as Encoder
+    from hybridmodel.rl.latent import Frames as Frames
+    from hybridmodel.rl.latent import FreeLatent as FreeLatent
+    from hybridmodel.rl.latent import FreePolicy as FreePolicy
+    from hybridmodel.rl.latent import Latent as Latent
+    from hybridmodel.rl.latent import PixelPolicy as PixelPolicy
+    from hybridmodel.rl.latent import Seeing as Seeing
+    from hybridmodel.rl.latent import fit_encoder as fit_encoder
+    from hybridmodel.rl.latent import fit_latent as fit_latent
+    from hybridmodel.rl.latent import watch as watch
     from hybridmodel.rl.learning import Learning as Learning
     from hybridmodel.rl.learning import learn as learn
     from hybridmodel.rl.learning import trial as trial
@@ -63,6 +73,18 @@ _HOMES = {
     "exploration": ("Curiosity",),
     "imagination": ("Imagination", "OutOfBounds"),
     "inverse": ("InverseModel", "fit_inverse"),
+    "latent": (
+        "Encoder",
+        "Frames",
+        "FreeLatent",
+        "FreePolicy",
+        "Latent",
+        "PixelPolicy",
+        "Seeing",
+        "fit_encoder",
+        "fit_latent",
+        "watch",
+    ),
     "learning": ("Learning", "learn", "trial"),
     "model_env": ("ModelEnv", "ModelVectorEnv", "Scaled"),
     "proposal": ("ahead", "proposal"),
