@@ -47,15 +47,16 @@ if TYPE_CHECKING:
     from hybridmodel.rl.model_env import ModelEnv as ModelEnv
     from hybridmodel.rl.model_env import ModelVectorEnv as ModelVectorEnv
     from hybridmodel.rl.model_env import Scaled as Scaled
-    from hybridmodel.rl.proposal import ahead as ahead
-    from hybridmodel.rl.proposal import proposal as proposal
-    from hybridmodel.rl.query_errors import QueryErrors as QueryErrors
-    from hybridmodel.rl.query_errors import query_errors as query_errors
+    from hybridmodel.rl.proposals import ahead as ahead
+    from hybridmodel.rl.proposals import proposal as proposal
+    from hybridmodel.rl.queries import QueryErrors as QueryErrors
+    from hybridmodel.rl.queries import query_errors as query_errors
     from hybridmodel.rl.rare_events import EventErrors as EventErrors
     from hybridmodel.rl.rare_events import event_errors as event_errors
     from hybridmodel.rl.reward import LearnedReward as LearnedReward
     from hybridmodel.rl.reward import Reward as Reward
     from hybridmodel.rl.reward import fit_reward as fit_reward
+    from hybridmodel.rl.solved_inverse import ModelInverse as ModelInverse
     from hybridmodel.rl.solved_inverse import solve_inverse as solve_inverse
     from hybridmodel.rl.transitions import Episode as Episode
     from hybridmodel.rl.transitions import Transitions as Transitions
@@ -87,11 +88,11 @@ _HOMES = {
     ),
     "learning": ("Learning", "learn", "trial"),
     "model_env": ("ModelEnv", "ModelVectorEnv", "Scaled"),
-    "proposal": ("ahead", "proposal"),
-    "query_errors": ("QueryErrors", "query_errors"),
+    "proposals": ("ahead", "proposal"),
+    "queries": ("QueryErrors", "query_errors"),
     "rare_events": ("EventErrors", "event_errors"),
     "reward": ("LearnedReward", "Reward", "fit_reward"),
-    "solved_inverse": ("solve_inverse",),
+    "solved_inverse": ("ModelInverse", "solve_inverse"),
     "transitions": ("Episode", "Transitions", "run_episode"),
     "value": ("Value", "WithValue"),
     "value_iteration": ("iterate_value",),

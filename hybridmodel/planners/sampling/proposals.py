@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from hybridmodel.model import HybridModel
 from hybridmodel.planners.planner import Task
+from hybridmodel.rollouts import REPEATED, RefusedError, kernel_of, refusal, served, widest
 
 Policy = Callable[[Tensor], Tensor]
+Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def proposed(
@@ -36,6 +38,7 @@ def proposed(
     x = torch.tensor(task.x0).expand(B, -1)
     ahead = torch.tensor(task.pi[:H, : model.system.nd])
     u = torch.empty_like(noise)
+    step = _step(model, x, u, ahead)
     for k in range(H):
         action = policy(x.to(kind))
         if action.shape != (B, nu):
@@ -46,5 +49,27 @@ def proposed(
             u[:, k:] = u[:, k : k + 1].clone()
             break
         if k + 1 < H:
-            x = model(x, u[:, k], ahead[k] if len(ahead[k]) else None)
+            x = step(x, u[:, k], ahead[k])
     return u
+
+
+def _step(model: HybridModel, x: Tensor, u: Tensor, d: Tensor) -> Step:
+    """(x, u, d) ↦ x⁺ of a model that stays as it is during a search, by the kernel if it has one.
+
+    A model looks at its weights at every call, to see whether its kernel still is the right one:
+    several times the work of a step of a few candidates.
+    """
+    if refusal(model, (x, u, d), x, u, worth=REPEATED) is None:
+        p = model.physical().detach()
+        try:
+            kernel, weights = kernel_of(served(model), "mean", widest(model, x, u, d, p))
+        except RefusedError:
+            pass
+        else:
+            weights = weights.detach()
+
+            def compiled(x: Tensor, u: Tensor, d: Tensor) -> Tensor:
+                return kernel(x, u[:, None], p[None], d[None, None], weights)[:, 1]
+
+            return compiled
+    return lambda x, u, d: model(x, u, d if len(d) else None)

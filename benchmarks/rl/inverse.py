@@ -1,0 +1,217 @@
+"""Inverse models in PyBullet: do the inputs lead where they should, and help a planner?
+
+    learned   p(u_{t:t+n} | s_t, s_{t+n}) fitted on 24 s of excitations
+    physics   solved through the nominal physics,   hybrid  through the hybrid, fitted on the same
+
+Reached: windows of n steps of other logs; the n inputs are applied to the plant, open loop, and the
+state that it reaches is compared with the window's last, scaled by the range of each state.
+Planned: CEM with few samples on the hybrid, from rest to upright ("up") and between states of a
+log that are 10 steps apart ("reach"), with the inverse of n = 10 as its policy; "warm" is the
+latter with the n inputs as its warm start instead. Costs in the model, and of the inputs in the
+plant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.figures import Row
+from benchmarks.rl.fitted import TASKS, excited, fitted
+from hybridmodel.costs import Quadratic
+from hybridmodel.data import Dataset
+from hybridmodel.demo.swing_up import SwingUp
+from hybridmodel.demo.task import Task
+from hybridmodel.envs import Environment
+from hybridmodel.model import HybridModel
+from hybridmodel.planners import CEM, Plan, Status
+from hybridmodel.problem import OptimalControlProblem
+from hybridmodel.rl.exploitation import exploitation_gap
+from hybridmodel.rl.inverse import fit_inverse
+from hybridmodel.rl.open_loop import open_loop
+from hybridmodel.rl.proposals import Inverse, proposal
+from hybridmodel.rl.solved_inverse import ModelInverse
+from hybridmodel.statistics import interquartile_mean, interval
+
+KINDS = ("none", "learned", "physics", "hybrid")
+STEPS = (1, 5, 10)
+WINDOWS = 40
+COSTS = [f"{goal} {where}" for goal in ("up", "reach", "warm") for where in ("plan", "plant")]
+BUDGET = {"samples": 40, "elites": 6, "iterations": 3}  # of each plan
+REACH = STEPS[-1]  # steps
+
+
+def cells(quick: bool) -> list[dict[str, Any]]:
+    return [
+        {"task": task, "inverse": kind, "seed": seed, "quick": quick}
+        for task in (["pendulum"] if quick else TASKS)
+        for kind in KINDS
+        for seed in range(2 if quick else 10)
+    ]
+
+
+def cell(arguments: dict[str, Any]) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    task, kind, seed = TASKS[arguments["task"]], arguments["inverse"], arguments["seed"]
+    data, others, hybrid = _known(arguments["task"], seed, arguments["quick"])
+    numbers: dict[str, Any] = {"seconds of data": data.seconds}
+    with task.plant("pybullet") as plant:
+        for n in STEPS:
+            inverse = _inverse(task, kind, data, hybrid, n, seed, iterations=15)
+            errors = _reached(task, plant, others, inverse, n, seed)
+            numbers[f"rms {n}"] = 100 * float(np.sqrt(np.mean(errors**2)))
+            numbers[f"median {n}"] = 100 * float(np.median(errors))
+        # in a policy the search is done again at every step, and need not end
+        quick = _inverse(task, kind, data, hybrid, STEPS[-1], seed, iterations=3)
+        whole = replace(quick, iterations=30) if isinstance(quick, ModelInverse) else quick
+        return numbers | _planned(task, plant, hybrid, others, quick, whole, seed)
+
+
+def rows(results: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
+    figures = [f"{what} {n}" for n in STEPS for what in ("rms", "median")]
+    units = dict.fromkeys(figures, "% of range")
+    for task in TASKS:
+        for kind in KINDS:
+            found = [n for c, n in results if (c["task"], c["inverse"]) == (task, kind)]
+            for name in (*figures, *COSTS):
+                values = [n[name] for n in found]
+                if values:
+                    yield Row(
+                        f"{task}, {kind}: {name}",
+                        interquartile_mean(values),
+                        units.get(name, ""),
+                        seeds=len(values),
+                        spread=interval(values),
+                    )
+
+
+@cache
+def _known(name: str, seed: int, quick: bool) -> tuple[Dataset, Dataset, HybridModel]:
+    """Logs to fit, others, and the hybrid, which the cells of a seed share."""
+    task = TASKS[name]
+    data = excited(task, logs=8, seed=seed)
+    hybrid = fitted(task, data, "hybrid", seed=seed, quick=quick)
+    hybrid.backend = "kernel"  # a policy asks for a few rollouts again and again
+    return data, excited(task, logs=3, seed=seed, part=1), hybrid
+
+
+def _inverse(
+    task: Task,
+    kind: str,
+    data: Dataset,
+    hybrid: HybridModel,
+    n: int,
+    seed: int,
+    *,
+    iterations: int,
+) -> Inverse | None:
+    if kind == "none":
+        return None
+    if kind == "learned":
+        return fit_inverse(task.system, data, steps=n, seed=seed)
+    model = hybrid if kind == "hybrid" else HybridModel(task.system, dt=task.dt, backend="kernel")
+    states = np.concatenate([log.x for log in data if log.x is not None])
+    scale = np.ptp(states, axis=0)
+    weights = {s.name: 1 / r**2 for s, r in zip(task.system.states, scale.tolist(), strict=True)}
+    return ModelInverse(model, steps=n, weights=weights, effort=1e-6, iterations=iterations)
+
+
+def _reached(
+    task: Task, plant: Environment, data: Dataset, inverse: Inverse | None, n: int, seed: int
+) -> np.ndarray:
+    """(N,) rms over scaled states of where n inputs lead the plant, from where they should."""
+    windows = data.windows(n)
+    assert windows.x is not None
+    chosen = np.random.default_rng((47, seed)).choice(len(windows), WINDOWS, replace=False)
+    x = torch.tensor(windows.x[chosen])
+    nu = task.system.nu
+    with torch.no_grad():
+        u = torch.zeros(WINDOWS, n, nu) if inverse is None else inverse.mean(x[:, 0], x[:, -1])
+    low, high = (np.array([getattr(s, b) for s in task.system.inputs]) for b in ("low", "high"))
+    commanded = np.clip(u.numpy().astype(float), low, high)
+    ends = [
+        open_loop(plant, task.system, a, b)[-1] for a, b in zip(x[:, 0], commanded, strict=True)
+    ]
+    states = np.concatenate([log.x for log in data if log.x is not None])
+    error = (np.array(ends) - x[:, -1].numpy()) / np.ptp(states, axis=0)
+    return np.sqrt(np.mean(error**2, axis=1))
+
+
+def _planned(
+    task: Task,
+    plant: Environment,
+    model: HybridModel,
+    data: Dataset,
+    inverse: Inverse | None,
+    whole: Inverse | None,
+    seed: int,
+) -> dict[str, float]:
+    """Costs of plans from rest to upright, and from a log's state to that 10 steps later."""
+    control = task.control
+    assert isinstance(control, SwingUp)
+    up = control.problem(task, model)
+    target = torch.tensor(control.target_state(task.system))
+    generator = np.random.default_rng((53, seed))
+    rest = generator.uniform(-0.1, 0.1, (4, task.system.nx))
+    found = [_plan(plant, up, x0, _policy(inverse, target), seed + k) for k, x0 in enumerate(rest)]
+    windows = data.windows(REACH)
+    assert windows.x is not None
+    between, warm = [], []
+    for k, i in enumerate(generator.choice(len(windows), 8, replace=False)):
+        ends = windows.x[i, [0, -1]]
+        problem = _reaching(task, model, data, ends[1])
+        policy = _policy(inverse, torch.tensor(ends[1]))
+        between.append(_plan(plant, problem, ends[0], policy, seed + k))
+        guess = None
+        if whole is not None:
+            u = whole.mean(*torch.tensor(ends)).detach().numpy()
+            u = np.clip(u, problem.input_low, problem.input_high)
+            cost, x, _ = problem.evaluate(ends[0], u)
+            guess = Plan(u=u, x=x, cost=cost, status=Status.BUDGET)
+        warm.append(_plan(plant, problem, ends[0], None, seed + k, guess))
+    numbers = {}
+    for name, costs in (("up", found), ("reach", between), ("warm", warm)):
+        numbers[f"{name} plan"], numbers[f"{name} plant"] = np.mean(costs, axis=0).tolist()
+    return numbers
+
+
+def _policy(inverse: Inverse | None, goal: Tensor) -> Callable[[Tensor], Tensor] | None:
+    return None if inverse is None else proposal(inverse, goal)
+
+
+def _reaching(
+    task: Task, model: HybridModel, data: Dataset, goal: np.ndarray
+) -> OptimalControlProblem:
+    """Squared distance from the goal at the end, in ranges [%²], and next to no effort."""
+    states = np.concatenate([log.x for log in data if log.x is not None])
+    names = [s.name for s in task.system.states]
+    weights = dict(zip(names, (1e4 / np.ptp(states, axis=0) ** 2).tolist(), strict=True))
+    cost = Quadratic(
+        task.system,
+        state={},
+        input={s.name: 1e-3 / s.high**2 for s in task.system.inputs},
+        terminal=weights,
+        target=dict(zip(names, goal.tolist(), strict=True)),
+    )
+    return OptimalControlProblem(model, cost, horizon=REACH)
+
+
+def _plan(
+    plant: Environment,
+    problem: OptimalControlProblem,
+    x0: np.ndarray,
+    policy: Callable[[Tensor], Tensor] | None,
+    seed: int,
+    guess: Plan | None = None,
+) -> tuple[float, float]:
+    """Cost of one plan, and of its inputs in the plant."""
+    knots = min(10, problem.horizon)
+    planner = CEM(problem, **BUDGET, knots=knots, policy=policy, policy_share=0.25)
+    plan = planner.plan(x0, seed=seed, warm_start=guess)
+    return tuple(exploitation_gap(problem, plant, [(0.0, plan)]).total[0].tolist())
