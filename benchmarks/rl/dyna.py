@@ -36,7 +36,7 @@ from hybridmodel.fitting import fit
 from hybridmodel.model import HybridModel
 from hybridmodel.rl.agent import Agent
 from hybridmodel.rl.coordinates import Coordinates
-from hybridmodel.rl.dyna import dyna
+from hybridmodel.rl.mbpo import dyna
 from hybridmodel.rl.learning import Start, trial
 from hybridmodel.rl.model_env import Scaled
 from hybridmodel.rl.reward import Reward

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from hybridmodel.rl.agent import Agent as Agent
     from hybridmodel.rl.branching import branched as branched
     from hybridmodel.rl.coordinates import Coordinates as Coordinates
-    from hybridmodel.rl.dyna import Dyna as Dyna
-    from hybridmodel.rl.dyna import Schedule as Schedule
-    from hybridmodel.rl.dyna import dyna as dyna
     from hybridmodel.rl.exploitation import ExploitationGap as ExploitationGap
     from hybridmodel.rl.exploitation import exploitation_gap as exploitation_gap
     from hybridmodel.rl.exploration import Curiosity as Curiosity
@@ -44,6 +41,9 @@ if TYPE_CHECKING:
     from hybridmodel.rl.learning import Learning as Learning
     from hybridmodel.rl.learning import learn as learn
     from hybridmodel.rl.learning import trial as trial
+    from hybridmodel.rl.mbpo import Dyna as Dyna
+    from hybridmodel.rl.mbpo import Schedule as Schedule
+    from hybridmodel.rl.mbpo import dyna as dyna
     from hybridmodel.rl.model_env import ModelEnv as ModelEnv
     from hybridmodel.rl.model_env import ModelVectorEnv as ModelVectorEnv
     from hybridmodel.rl.model_env import Scaled as Scaled
@@ -69,7 +69,6 @@ _HOMES = {
     "agent": ("Agent",),
     "branching": ("branched",),
     "coordinates": ("Coordinates",),
-    "dyna": ("Dyna", "Schedule", "dyna"),
     "exploitation": ("ExploitationGap", "exploitation_gap"),
     "exploration": ("Curiosity",),
     "imagination": ("Imagination", "OutOfBounds"),
@@ -87,6 +86,7 @@ _HOMES = {
         "watch",
     ),
     "learning": ("Learning", "learn", "trial"),
+    "mbpo": ("Dyna", "Schedule", "dyna"),
     "model_env": ("ModelEnv", "ModelVectorEnv", "Scaled"),
     "proposals": ("ahead", "proposal"),
     "queries": ("QueryErrors", "query_errors"),

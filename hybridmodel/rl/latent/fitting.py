@@ -123,8 +123,7 @@ def fit_encoder(
         if progress is not None:
             progress(history[-1])
     if model.residual is not None and residual_epochs and logs is not None:
-        last = max(1, len(logs) // 6)
-        parts = Dataset(list(logs)[:-last]), Dataset(list(logs)[-last:])
+        parts = [Dataset([log for i, log in enumerate(logs) if (i % 6 == 5) == v]) for v in (0, 1)]
         model = fit(model, *parts, horizons=(5, 20), epochs=residual_epochs, seed=seed).model
     encoder.network.load_state_dict(heads[-1].state_dict())
     return Latent(encoder, model, noise, process, tuple(history))

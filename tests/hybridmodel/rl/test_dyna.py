@@ -23,7 +23,7 @@ from physics import CartPole, Pendulum
 
 pytest.importorskip("stable_baselines3")
 from hybridmodel.rl.agent import Agent
-from hybridmodel.rl.dyna import Dyna, Schedule, dyna
+from hybridmodel.rl.mbpo import Dyna, Schedule, dyna
 
 SYSTEM = Pendulum()
 COORDINATES = Coordinates(SYSTEM)

@@ -1,0 +1,210 @@
+"""`dyna`: a policy learns from steps of a plant and from many more of the model fitted to them.
+
+    episode with π → all steps so far → model → rollouts from real states → SAC → π → …
+
+Sutton, Dyna, SIGART 1991; Janner, Fu, Zhang & Levine, When to Trust Your Model: Model-Based Policy
+Optimization, NeurIPS 2019, algorithm 2, with a round after each episode in place of each step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hybridmodel.collection import Environment, Policy
+from hybridmodel.model import HybridModel
+from hybridmodel.rl.agent import Agent
+from hybridmodel.rl.branching import rollouts
+from hybridmodel.rl.imagination import Ended, Imagination, Members, RewardOf
+from hybridmodel.rl.learning import Fitting, Start, dealt, fitted
+from hybridmodel.rl.transitions import Episode, Transitions, run_episode
+
+_PLANT, _FIT, _IMAGINE = 11, 12, 13  # streams of seeds
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Length of imagined rollouts: from `first` at step `start` to `last` at step `end`, linearly.
+
+    Janner et al., table 2. Raises ValueError where it would shrink or be below 1.
+    """
+
+    first: int = 1
+    last: int = 10
+    start: int = 0
+    end: int = 2000
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.first <= self.last and 0 <= self.start < self.end):
+            raise ValueError(f"wanted 1 ≤ first ≤ last and 0 ≤ start < end, got {self}")
+
+    def __call__(self, steps: int) -> int:
+        share = min(max((steps - self.start) / (self.end - self.start), 0.0), 1.0)
+        return self.first + round(share * (self.last - self.first))
+
+
+@dataclass(frozen=True)
+class Dyna:
+    """What `dyna` made: agent and model, all episodes, and a row of numbers after each.
+
+    A row holds `steps` (of the plant, up to and with it), `return` of the episode, `length` of
+    rollouts, `imagined` steps and the `cut` share of those allowed that ends and stops took,
+    `evaluation` where one was due (else NaN), `seconds`.
+    """
+
+    agent: Agent
+    model: HybridModel
+    episodes: tuple[Episode, ...]
+    history: tuple[Mapping[str, float], ...]
+
+
+def dyna(
+    plant: Environment,
+    model: HybridModel,
+    reward: RewardOf,
+    agent: Agent,
+    *,
+    steps: int,
+    episode_steps: int,
+    warmup: Policy,
+    warmup_steps: int,
+    start: Start | None = None,
+    fitting: Fitting | None = fitted,
+    refit_every: int = 250,
+    piece: int = 20,
+    length: int | Schedule = 5,
+    rollouts_per_step: int = 10,
+    updates_per_step: int = 10,
+    updates_per_round: int = 50,
+    member: Members = "random",
+    noise: bool = False,
+    stop: float | None = None,
+    penalty: float = 0.0,
+    ended: Ended | None = None,
+    evaluate: Callable[[Agent], float] | None = None,
+    evaluate_every: int = 250,
+    enough: float = float("inf"),
+    progress: Callable[[Mapping[str, float]], None] | None = None,
+    seed: int = 0,
+) -> Dyna:
+    """Learn a policy for a plant; `agent` is taught and returned.
+
+    steps, episode_steps   of the plant: all together, and of an episode at most
+    warmup, warmup_steps   an excitation, and how many steps it has the plant
+    start        generator ↦ x₀ (nx,) of an episode; default: where the plant starts
+    fitting      (model, train, validation, seed) ↦ fitted model, always from the untrained one;
+                 None where the model is known
+    refit_every  steps of the plant after which the model is fitted anew, at the end of an episode
+    piece        as of `learn`: shortest part of a log that is fitted
+    length       of imagined rollouts, or a `Schedule`
+    rollouts_per_step, updates_per_step   for each step of the plant; they are made in rounds of
+                 `updates_per_round` updates, each with rollouts of the policy as it is then
+    member, noise, stop, penalty, ended   as of `Imagination`
+    evaluate     mean return of separate episodes, whose steps are not counted; it is called every
+                 `evaluate_every` steps, and at the end
+    enough       an evaluation that ends it
+
+    Raises ValueError naming the argument.
+    """
+    for name, count in (
+        ("steps", steps),
+        ("episode_steps", episode_steps),
+        ("warmup_steps", warmup_steps),
+        ("refit_every", refit_every),
+        ("rollouts_per_step", rollouts_per_step),
+        ("updates_per_step", updates_per_step),
+        ("updates_per_round", updates_per_round),
+        ("evaluate_every", evaluate_every),
+    ):
+        if not isinstance(count, int | np.integer) or count < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
+    schedule = Schedule(length, length, 0, 1) if isinstance(length, int) else length
+    rules: dict[str, Any] = {
+        "member": member,
+        "noise": noise,
+        "stop": stop,
+        "penalty": penalty,
+        "ended": ended,
+    }
+    untrained, done = model, list[Episode]()
+    history: list[Mapping[str, float]] = []
+    generator = torch.Generator().manual_seed(_number(seed, _IMAGINE))
+    total = fitted_at = evaluated_at = 0
+    while total < steps:
+        began = time.perf_counter()
+        warm = total < warmup_steps
+        policy = warmup if warm else agent.policy(deterministic=False)
+        left = (warmup_steps if warm else steps) - total
+        stream = (seed, _PLANT, len(done))
+        episode = run_episode(
+            plant,
+            policy,
+            steps=min(episode_steps, left),
+            seed=_number(*stream),
+            state=None if start is None else start(np.random.default_rng(stream)),
+        )
+        done.append(episode)
+        total += episode.steps
+        agent.real.add(episode.transitions())
+        row = {"steps": float(total), "return": episode.value}
+        if total >= warmup_steps:
+            if fitting is not None and (not fitted_at or total - fitted_at >= refit_every):
+                parts = dealt([e.log for e in done], piece)
+                model = fitting(untrained, *parts, _number(seed, _FIT, total))
+                fitted_at = total
+            fresh = total if warm else episode.steps
+            imagined = Imagination(model, reward, **rules)
+            row |= _taught(
+                agent,
+                imagined,
+                done,
+                schedule(total),
+                updates=fresh * updates_per_step,
+                each=updates_per_round,
+                count=max(1, rollouts_per_step * updates_per_round // updates_per_step),
+                generator=generator,
+            )
+        due = total - evaluated_at >= evaluate_every or total >= steps
+        row["evaluation"] = float("nan")
+        if evaluate is not None and due and total >= warmup_steps:
+            row["evaluation"], evaluated_at = evaluate(agent), total
+        row["seconds"] = time.perf_counter() - began
+        history.append(row)
+        if progress is not None:
+            progress(row)
+        if row["evaluation"] >= enough:
+            break
+    return Dyna(agent, model, tuple(done), tuple(history))
+
+
+def _taught(
+    agent: Agent,
+    imagined: Imagination,
+    done: Sequence[Episode],
+    length: int,
+    *,
+    updates: int,
+    each: int,
+    count: int,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Rounds of imagined rollouts and updates."""
+    real = Transitions.joined([e.transitions() for e in done])
+    made = allowed = 0
+    for round_ in range(-(-updates // each)):
+        starts = imagined.model.initial_state(real.drawn(count, generator).x)
+        found = rollouts(imagined, agent.exploring(generator), starts, length, generator=generator)
+        agent.imagined.add(found)
+        made, allowed = made + len(found), allowed + count * length
+        agent.learn(min(each, updates - round_ * each))
+    return {"length": float(length), "imagined": float(made), "cut": 1 - made / max(1, allowed)}
+
+
+def _number(*stream: int) -> int:
+    """One seed of its own for each place in the run."""
+    return int(np.random.SeedSequence(stream).generate_state(1)[0])
