@@ -15,7 +15,20 @@ from pathlib import Path
 from benchmarks.figures import publish
 from benchmarks.rl.cells import figures, results
 
-PARTS = ("loop", "exploration", "value", "phihp", "dyna", "pixels", "inverse", "situations")
+PARTS = (
+    "loop",
+    "exploration",
+    "value",
+    "phihp",
+    "dyna",
+    "whether",
+    "pixels",
+    "control_errors",
+    "inverse",
+    "proposals",
+    "situations",
+    "objectives",
+)
 
 
 def main() -> int:

@@ -2,8 +2,10 @@
 
 Plants are PyBullet's, with what the demonstrations hide (mass, motor gain, dead zone, dry friction
 that varies), seen by TinyRenderer. Episodes of excitation begin anywhere (angles uniform over the
-circle), then the method's own attempts follow. The hybrid model's encoder is trained without
-labels, but two images of the cart tell where ±0.5 m is; its task is a cost in its coordinates.
+circle, carts over most of the rail), then the method's own attempts follow. The hybrid model's
+encoder is trained without labels, but four images of the cart tell where ±0.5 m and ±1 m are, for
+no physics does; its residual, a force at the input, is fitted on the states that the encoder and
+the model agree on. Its task is a cost in its coordinates.
 The pure latent model has features and networks of the same size, as many images, and the reward of
 every step. A run holds where, from hanging at rest, the angle is within 0.3 rad of upright over the
 last second of 8 s in all three evaluation episodes, which are not counted as data; every other
@@ -97,30 +99,30 @@ CASES = {
         start=(1.0, math.pi, 0.3, 1.0),
         amplitude=0.6,
         episodes=(60, 40),
-        attempts=(2, 5, 100),
+        attempts=(3, 5, 100),
         fit_parameters=("pole_mass", "cart_damping", "pole_damping", "motor_gain"),
         residual_epochs=15,
-        process_noise=(1e-3, 1e-3, 0.05, 0.05),
+        process_noise=(1e-3, 1e-3, 0.03, 0.02),
         state={"position": 0.5, "angle": 2.0, "velocity": 0.05, "rate": 0.05},
         input={"force": 0.005},
         terminal={"position": 5.0, "angle": 20.0, "velocity": 1.0, "rate": 1.0},
         horizon=45,
-        bound=1.2,
-        known=(-0.5, 0.5),
+        bound=1.0,  # beyond, the camera loses the pole
+        known=(-1.0, -0.5, 0.5, 1.0),
     ),
 }
-METHODS = {"hybrid": 1, "latent": 1, "latent x5": 5}  # and how much more excitation it is given
+METHODS = ("hybrid", "latent")
 
 
 def cells(quick: bool) -> list[dict[str, Any]]:
-    """Ten seeds of both tasks; where it is quick one of the pendulum, of the hybrid model."""
+    """Ten seeds of the pendulum with the hybrid model, five of all else; one where it is quick."""
     if quick:
         return [{"task": "pendulum", "method": "hybrid", "seed": 0}]
     return [
         {"task": task, "method": method, "seed": seed}
-        for seed in range(10)
         for task in CASES
-        for method in (METHODS if task == "pendulum" else ("hybrid", "latent"))
+        for method in METHODS
+        for seed in range(10 if (task, method) == ("pendulum", "hybrid") else 5)
     ]
 
 
@@ -149,7 +151,7 @@ def learned(case: Case, method: str, seed: int, pixels: Pixels) -> dict[str, Any
     count, length = case.episodes
     paid = reward(case)
     frames: list[Frames] = []
-    for k in range(count * METHODS[method]):
+    for k in range(count):
         excitation = RandomSteps(case.system.inputs, amplitude=case.amplitude, hold=(0.1, 0.6))
         state = draw.uniform(-1, 1, case.system.nx) * np.array(case.start)
         run = {"steps": length, "seed": 10_000 * seed + k, "state": state, "reward": paid}
@@ -216,6 +218,7 @@ def fitted(
         process_noise=case.process_noise,
         known=known,
         warm=warm,
+        rounds=8 if warm is None else 5,
         residual_epochs=case.residual_epochs,
         seed=seed,
     )

@@ -8,6 +8,7 @@ place of one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -24,6 +25,7 @@ from residuals import MLP
 
 Progress = Callable[[Mapping[str, float]], None]
 _BATCH, _NEAR, _PENALTY = 256, 0.3, 1e3
+_LAST = 0.02  # of the first step size
 
 
 def iterate_value(
@@ -86,7 +88,8 @@ def iterate_value(
         least, leader = (total + _PENALTY * violation).nan_to_num(nan=torch.inf).min(1)
         best = points[torch.arange(len(x)), leader][:, None]
         known = torch.isfinite(least)
-        error = _regressed(value, o[known], -least[known], epochs, rate, generator)
+        step = rate * max(_LAST, (1 + math.cos(math.pi * i / rounds)) / 2)
+        error = _regressed(value, o[known], -least[known], epochs, step, generator)
         if progress is not None:
             progress({"round": i, "mean": -float(least[known].mean()), "rmse": error})
     value.requires_grad_(False)

@@ -41,7 +41,7 @@ def ratio(task: Task, settings: Settings, seed: int) -> dict[str, float]:
         found.model,
         STAGES[task.name],
         agent,
-        value if settings.with_value else None,
+        value if settings.value else None,
         horizon=settings.final,
         samples=SAMPLES,
         of_policy=OF_POLICY,
