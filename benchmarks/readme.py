@@ -6,6 +6,7 @@ python -m benchmarks.physics --json benchmarks/results/physics.json
 python -m benchmarks.learning --data FOLDER --json benchmarks/results/learning.json
 python -m benchmarks.kernel --peers FOLDER --json benchmarks/results/kernel.json
 python -m benchmarks.planners --peers FOLDER --json benchmarks/results/planners.json
+python -m benchmarks.rl --json benchmarks/results/rl.json
 python -m benchmarks.readme [runs/spine/single]      without a run only the figures
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.planning.table import table
+from benchmarks.rl import summary
 from benchmarks.robots import TEN
 from hybridmodel.cli.demo import results
 from hybridmodel.demo.record import read_summary
@@ -88,13 +90,22 @@ def demo(run: Path) -> str:
 
 def main(run: Path | None) -> None:
     path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
     blocks = {"figures": figures(), "parity": parity()}
     if (planned := RESULTS / "planners.json").exists():
         blocks["planners"] = table(json.loads(planned.read_text(encoding="utf-8")))
+    if (learned := RESULTS / "rl.json").exists():
+        content = json.loads(learned.read_text(encoding="utf-8"))
+        blocks["reinforcement"] = summary.table(content)
+        _fill(ROOT / "docs" / "reinforcement.md", {"ways": summary.ways(content)})
     if run is not None:
         write_picture(run, ROOT / "docs" / "cartpole.webp")
         blocks["demo"] = demo(run)
+    _fill(path, blocks)
+
+
+def _fill(path: Path, blocks: dict[str, str]) -> None:
+    """Put each block between its marks."""
+    text = path.read_text(encoding="utf-8")
     for name, content in blocks.items():
         block = f"<!-- {name} -->\n{content}\n<!-- /{name} -->"
         text = re.sub(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _: block, text, flags=re.S)  # noqa: B023

@@ -1,9 +1,9 @@
 """Whether to use model-based reinforcement learning: real steps, seconds of compute and return.
 
-The cart-pole swing-up of `benchmarks.rl.dyna`, with its reward and plant, by planning: on the physics
-as it is, and in the loop of `learn` with a hybrid ensemble and with a network alone. Policies are in
-that part's rows. Compute is that of one core, with all fits, plans and updates of training, without
-evaluation; the milliseconds of an action are of the policy that is left.
+The cart-pole swing-up of `benchmarks.rl.dyna`, with its reward and plant, by planning: on the
+physics as it is, and in the loop of `learn` with a hybrid ensemble and with a network alone.
+Policies are in that part's rows. Compute is that of one core, with all fits and plans of training,
+without evaluation; the milliseconds of an action are of the policy that is left.
 """
 
 from __future__ import annotations

@@ -1,0 +1,78 @@
+"""The README's table of model-based reinforcement learning, and the page's, from the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.rl.dyna import METHODS
+from benchmarks.rl.dyna import TASKS as DYNA
+from benchmarks.rl.loop import TASKS as LOOPS
+from benchmarks.rl.phihp.tasks import TASKS as PHIHP
+
+Rows = Mapping[str, Mapping[str, Any]]
+
+
+def table(content: Mapping[str, Any]) -> str:
+    """Real steps of methods with the physics, beside those of methods without."""
+    rows = {row["figure"]: row for row in content["rows"]}
+    lines = ["| task, return reached | with the physics | without |", "|---|---|---|"]
+    for name in LOOPS:
+        share = rows.get(f"loop, {name}: real steps, hybrid over network, median")
+        if share is not None:
+            lines.append(
+                f"| {name}, the network's best | hybrid ensemble, CEM: {share['value']:.2g} × its "
+                f"real steps | network ensemble, the same loop: 1 × |"
+            )
+    for name, task in DYNA.items():
+        figure = f"steps of the plant to {task.threshold:g}"
+        steps = [_told(rows, f"{name}, {method}: {figure}") for method in METHODS]
+        if steps[0] and steps[2]:
+            lines.append(
+                f"| {name}, {task.threshold:g} | Dyna: {steps[0]} | soft actor-critic: {steps[2]} |"
+            )
+    for name, task in PHIHP.items():
+        value, count = (rows.get(f"PhIHP {name}: {what}") for what in ("return", "real steps"))
+        if value is not None and count is not None:
+            lines.append(
+                f"| {name} of PhIHP, {task.paper:g} | {value['value']:.4g} after "
+                f"{count['value']:.0f} steps | (its own, with physics: {task.paper:g} after "
+                f"{task.paper_steps}) |"
+            )
+    return "\n".join(lines)
+
+
+def ways(content: Mapping[str, Any]) -> str:
+    """Samples, compute and return of each way to one swing-up."""
+    rows = {row["figure"]: row for row in content["rows"]}
+    lines = [
+        "| cart-pole swing-up | real steps | seconds of training | ms an action | return of 150 |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for way in ("physics", "hybrid", "network"):
+        what = f"whether, planning on {way}: "
+        units = ("real steps", "s of training", "ms an action", "return")
+        numbers = [rows.get(what + unit) for unit in units]
+        if all(numbers):
+            told = " | ".join(f"{n['value']:.3g}" for n in numbers if n)
+            lines.append(f"| planning (CEM) on the {way} model | {told} |")
+    name = next(iter(DYNA))
+    for method, told in zip(METHODS, ("a policy by Dyna", "the same, no stop", "SAC"), strict=True):
+        steps = _told(rows, f"{name}, {method}: steps of the plant to {DYNA[name].threshold:g}")
+        seconds = rows.get(f"{name}, {method}: compute")
+        value = rows.get(f"{name}, {method}: last return")
+        if steps and seconds and value:
+            lines.append(
+                f"| {told} | {steps} to {DYNA[name].threshold:g} | {seconds['value']:.3g} | < 1 | "
+                f"{value['value']:.3g} |"
+            )
+    return "\n".join(lines)
+
+
+def _told(rows: Rows, start: str) -> str:
+    """The value of the first row whose figure begins so, with what is said behind it."""
+    for figure, row in rows.items():
+        if figure.startswith(start):
+            rest = figure.removeprefix(start).strip(", ")
+            return f"{row['value']:.0f}" + (f" ({rest})" if rest else "")
+    return ""
