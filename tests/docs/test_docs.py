@@ -84,6 +84,14 @@ def test_planning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (tmp_path / "plan.webp").exists()
 
 
+def test_reinforcement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scope = run("reinforcement.md", {}, tmp_path, monkeypatch)
+    assert scope["found"].history[-1]["steps"] == 200
+    assert (tmp_path / "runs" / "loop" / "episode_001.json").exists()
+    assert scope["taught"].history[-1]["imagined"] > 200
+    assert scope["observation"].shape == (3,)
+
+
 def test_bring_your_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"dompc_model": of_dompc(), "acados_model": of_acados()}
     scope = run("bring_your_model.md", known, tmp_path, monkeypatch)
@@ -113,5 +121,5 @@ def test_every_placement_and_family_has_a_page() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_the_files_it_names_are_there(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^):#]+)[)#]", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
