@@ -59,7 +59,16 @@ ROOMS = (
             "hybridmodel.rl.model_env",
             "hybridmodel.rl.latent",
         ),
-        (*OURS, "casadi", "torch", "numpy", "scipy", "safetensors", "gymnasium", "stable_baselines3"),
+        (
+            *OURS,
+            "casadi",
+            "torch",
+            "numpy",
+            "scipy",
+            "safetensors",
+            "gymnasium",
+            "stable_baselines3",
+        ),
         never=(*OUTER, "hybridmodel.demo"),
     ),
     Room(

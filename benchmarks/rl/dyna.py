@@ -36,8 +36,8 @@ from hybridmodel.fitting import fit
 from hybridmodel.model import HybridModel
 from hybridmodel.rl.agent import Agent
 from hybridmodel.rl.coordinates import Coordinates
-from hybridmodel.rl.mbpo import dyna
 from hybridmodel.rl.learning import Start, trial
+from hybridmodel.rl.mbpo import dyna
 from hybridmodel.rl.model_env import Scaled
 from hybridmodel.rl.reward import Reward
 from hybridmodel.statistics import interquartile_mean, interval
@@ -46,7 +46,7 @@ from residuals import Ensemble
 
 Progress = Callable[[Mapping[str, float]], None]
 
-METHODS = ("hybrid", "hybrid without stop", "plain SAC")
+HYBRID, ALONE = "hybrid", "plain SAC"
 TRIALS = 5  # evaluation episodes
 
 # of the agent, with the plant alone and with the model
@@ -56,6 +56,15 @@ ENTROPY = "auto_0.1"  # α starts where rewards of about 1 are worth more than e
 
 LENGTH = 50  # of imagined rollouts [steps]
 STOP = 0.15  # disagreement that 5 to 20 % of early imagined steps exceed
+PENALTY = 1.0  # of a step where the correction may be anything of its usual size
+
+# stop and penalty of each way with the model
+WAYS: Mapping[str, tuple[float | None, float]] = {
+    HYBRID: (STOP, 0.0),
+    "hybrid without stop": (None, 0.0),
+    "hybrid, penalised": (None, PENALTY),
+}
+METHODS = (*WAYS, ALONE)
 
 
 class Upright(Cost):
@@ -182,6 +191,7 @@ TASKS: Mapping[str, Trial] = {
 
 
 def cells(quick: bool) -> list[dict[str, Any]]:
+    """All ways on both tasks, ten seeds; where it is quick one seed of short runs."""
     return [
         {"task": task, "method": method, "seed": seed, "quick": quick}
         for seed in range(1 if quick else 10)
@@ -193,14 +203,13 @@ def cells(quick: bool) -> list[dict[str, Any]]:
 def cell(arguments: dict[str, Any], progress: Progress | None = None) -> dict[str, Any]:
     torch.set_num_threads(1)
     task, seed = TASKS[arguments["task"]], int(arguments["seed"])
-    alone = arguments["method"] == METHODS[2]
+    alone = arguments["method"] == ALONE
     if arguments["quick"]:
         task = replace(task, budget=task.warmup_steps + 200, budget_alone=2 * task.every_alone)
     if alone:
         curve, cut = _alone(task, seed, progress), 0.0
     else:
-        stop = STOP if arguments["method"] == METHODS[0] else None
-        curve, cut = _dyna(task, seed, stop, progress)
+        curve, cut = _dyna(task, seed, *WAYS[arguments["method"]], progress)
     steps, returns = map(list, zip(*curve, strict=True))
     budget = task.budget_alone if alone else task.budget
     reached = _reached(steps, returns, task.threshold, 3 if alone else len(steps))
@@ -229,7 +238,7 @@ def rows(results: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
             yield Row(
                 f"{name}: seeds that failed",
                 sum(n["failed"] for n in found),
-                bar="≤ 0" if method == METHODS[0] else "",
+                bar="≤ 0" if method == HYBRID else "",
                 seeds=count,
             )
             yield Row(
@@ -247,20 +256,20 @@ def rows(results: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
                 seeds=count,
                 spread=interval(final),
             )
-            if method != METHODS[2]:
+            if method != ALONE:
                 cut = float(np.mean([n["cut"] for n in found]))
                 yield Row(f"{name}: imagined steps that ends and stops took", cut, seeds=count)
             seconds = float(np.mean([n["seconds"] for n in found if "seconds" in n] or [math.nan]))
             yield Row(f"{name}: compute", seconds, "s", seeds=count)
-        for method in METHODS[:2]:
-            if method in steps and METHODS[2] in steps:
+        for method in WAYS:
+            if method in steps and ALONE in steps:
                 yield Row(
-                    f"{task}, {method}: share of the steps of {METHODS[2]}",
-                    steps[method] / steps[METHODS[2]],
-                    bar="≤ 0.2" if method == METHODS[0] else "",
+                    f"{task}, {method}: share of the steps of {ALONE}",
+                    steps[method] / steps[ALONE],
+                    bar="≤ 0.2" if method == HYBRID else "",
                     seeds=min(
                         sum((c["task"], c["method"]) == (task, m) for c, _ in results)
-                        for m in (method, METHODS[2])
+                        for m in (method, ALONE)
                     ),
                 )
 
@@ -274,7 +283,7 @@ def _reached(steps: list[int], returns: list[float], bar: float, enough: int) ->
 
 
 def _dyna(
-    task: Trial, seed: int, stop: float | None, progress: Progress | None
+    task: Trial, seed: int, stop: float | None, penalty: float, progress: Progress | None
 ) -> tuple[list[tuple[int, float]], float]:
     """Evaluations, and the share of imagined steps that ends of episodes and stops took."""
     coordinates = Coordinates(task.system)
@@ -315,6 +324,7 @@ def _dyna(
             updates_per_step=20,
             updates_per_round=500,
             stop=stop,
+            penalty=penalty,
             evaluate=lambda agent: _judged(task, judge, agent.policy(), seed),
             evaluate_every=task.every,
             seed=seed,

@@ -110,8 +110,11 @@ class LearnedReward(Cost):
     def terminal(self, x: ca.SX, pi: ca.SX) -> ca.SX:
         return ca.SX(0)
 
-    def ended(self, x: Tensor, u: Tensor) -> Tensor:
-        """Whether an episode ends (…) with u at x; nowhere where no ending was seen."""
+    def ended(self, x: Tensor, u: Tensor, after: Tensor | None = None) -> Tensor:
+        """Whether an episode ends (…) with u at x; nowhere where no ending was seen.
+
+        As `dyna(ended=)`, `branched` and model environments want it, which tell x⁺ too.
+        """
         if self.network.ending is None:
             return torch.zeros(x.shape[:-1], dtype=torch.bool)
         return self.network.ending(self._seen(x, u))[..., 0] > 0
