@@ -18,8 +18,8 @@ import hybridmodel as hm
 from hybridmodel import envs, physics, placement, residuals
 from hybridmodel.rl.agent import Agent
 from hybridmodel.rl.coordinates import Coordinates
-from hybridmodel.rl.mbpo import dyna
 from hybridmodel.rl.learning import trial
+from hybridmodel.rl.mbpo import dyna
 from hybridmodel.rl.reward import Reward
 
 
