@@ -6,8 +6,9 @@ The loop is `hybridmodel.rl.learn` with CEM, the same planner and the same fit f
 hybrid one begins with what its physics says, which is also evaluated as it is, at no real steps;
 the network begins with a random episode. Real steps are all that the plant made but those of
 separate evaluation episodes, whose starts are the same for both.
-A seed's figure: real steps after which the hybrid's return (mean of its evaluation episodes) is
-first at least the best that the network ever has, as a share of those of the network then.
+Two figures of a seed, both of real steps until the mean return of evaluation episodes is first
+reached, hybrid over network: to the best return that the network ever has, and to 90 % of the
+hybrid's own, where a network that never has it counts with all its steps.
 """
 
 from __future__ import annotations
@@ -206,17 +207,19 @@ def rows(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
         seeds = sorted(by_kind["hybrid"].keys() & by_kind["network"].keys())
         if not seeds:
             continue
-        shares = [share(by_kind["hybrid"][s], by_kind["network"][s]) for s in seeds]
         what, count = f"loop, {name}", len(seeds)
-        ends = min(shares), max(shares)
-        yield Row(
-            f"{what}: real steps, hybrid over network, median",
-            float(np.median(shares)),
-            "",
-            "≤ 0.1",
-            count,
-            ends,
-        )
+        for goal, of in (("the network's best", "network"), ("90 % of the hybrid's", "hybrid")):
+            shares = [share(by_kind["hybrid"][s], by_kind["network"][s], of) for s in seeds]
+            ends = min(shares), max(shares)
+            middle = float(np.median(shares))
+            yield Row(
+                f"{what}: real steps, hybrid over network, to {goal} return, median",
+                middle,
+                "",
+                "≤ 0.1",
+                count,
+                ends,
+            )
         for kind, runs in by_kind.items():
             best = [max(runs[s]["returns"]) for s in seeds]
             steps = np.median([runs[s]["steps"][-1] for s in seeds])
@@ -230,10 +233,14 @@ def rows(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
             )
 
 
-def share(hybrid: Mapping[str, Any], network: Mapping[str, Any]) -> float:
-    """Real steps of the hybrid to the network's best return, over those of the network to it."""
-    best = int(np.argmax(network["returns"]))
-    reached = np.flatnonzero(np.array(hybrid["returns"]) >= network["returns"][best])
-    if not len(reached):
-        return math.inf
-    return hybrid["steps"][int(reached[0])] / network["steps"][best]
+def share(hybrid: Mapping[str, Any], network: Mapping[str, Any], of: str) -> float:
+    """Real steps of the hybrid over those of the network, to the best return of one of them."""
+    goal = max(network["returns"]) if of == "network" else 0.9 * max(hybrid["returns"])
+    ours, theirs = _reached(hybrid, goal), _reached(network, goal)
+    return math.inf if ours is None else ours / (theirs or network["steps"][-1])
+
+
+def _reached(run: Mapping[str, Any], goal: float) -> int | None:
+    """Real steps to a return, None where it was never reached."""
+    there = np.flatnonzero(np.array(run["returns"]) >= goal)
+    return run["steps"][int(there[0])] if len(there) else None
