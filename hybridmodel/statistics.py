@@ -28,7 +28,8 @@ def interval(
     numbers = _numbers(values)
     generator = np.random.default_rng(seed)
     means = _middle(generator.choice(numbers, (draws, len(numbers))))
-    low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
+    ends = [(1 - share) / 2, (1 + share) / 2]
+    low, high = np.quantile(means, ends, method="nearest")  # between ∞ and ∞ there is nothing
     return float(low), float(high)
 
 
@@ -37,7 +38,8 @@ def _middle(rows: np.ndarray) -> np.ndarray:
     n = rows.shape[1]
     k = np.arange(n)
     weight = np.clip(np.minimum(k + 1, 3 * n / 4) - np.maximum(k, n / 4), 0, 1)
-    return np.sort(rows, axis=1) @ weight / weight.sum()
+    ordered = np.where(weight > 0, np.sort(rows, axis=1), 0.0)  # 0 · ∞ is no number
+    return ordered @ weight / weight.sum()
 
 
 def _numbers(values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -3,13 +3,15 @@
     python -m benchmarks.rl [--quick] [--only PART,…] [--folder runs/rl] [--workers 2] --json FILE
 
 Each part is a table of cells, one seed of one method in one task each. A cell that is done is a
-file of the folder, so that a run that was interrupted goes on where it stood.
+file of the folder, so that a run that was interrupted goes on where it stood; a folder is of one
+version of the code. Rows of --quick are named so and have no bars: their runs are too short.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.figures import publish
@@ -50,7 +52,10 @@ def main() -> int:
     found = results(chosen, arguments.folder, arguments.quick, arguments.workers)
     for part, cells, failed in found:
         complete &= not failed
-        rows += figures(part, cells)
+        measured = figures(part, cells)
+        if arguments.quick:
+            measured = (replace(r, figure=f"quick, {r.figure}", bar="") for r in measured)
+        rows += measured
     keep = set(chosen) < set(PARTS)
     held = publish("Model-based reinforcement learning", rows, arguments.json, keep=keep)
     return 0 if held and complete else 1

@@ -42,7 +42,10 @@ def results(
         jobs = {processes.submit(_run, part, cell): (part, cell) for part, cell in todo}
         for done, job in enumerate(as_completed(jobs), 1):
             part, cell = jobs[job]
-            numbers = job.result()
+            try:
+                numbers = job.result()
+            except Exception as error:  # a worker that was killed takes its pool with it
+                numbers = {"error": f"{type(error).__name__}: {error}; run it again"}
             if "error" in numbers:
                 _say(f"FAILED {part} {cell}: {numbers['error']}")
             else:
@@ -81,7 +84,12 @@ def _path(folder: Path, part: str, cell: Cell) -> Path:
 
 def _read(folder: Path, part: str, cell: Cell) -> Numbers | None:
     path = _path(folder, part, cell)
-    return json.loads(path.read_text())["numbers"] if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())["numbers"]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path} is no finished cell, remove it: {error}") from error
 
 
 def _say(text: str) -> None:

@@ -41,10 +41,11 @@ from hybridmodel.demo.task import Task as Machine
 from hybridmodel.excitation import Centered
 from hybridmodel.rl.exploration import Curiosity
 from hybridmodel.rl.learning import dealt
+from hybridmodel.statistics import interquartile_mean, interval
 from residuals import Ensemble
 
 STEPS, HORIZON, RUNS, AHEAD = 100, 25, 200, 10
-UPDATES, BATCH = 300, 256  # gradient steps of each of the two stages of a fit, at least
+UPDATES, BATCH = 300, 256  # gradient steps of each of the two stages of a fit, about
 EPISODES, EVERY = {"random": 12, "disagreement": 6}, 4
 
 
@@ -164,23 +165,23 @@ def rows(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
         shares = [share(runs["disagreement"][s], runs["random"][s]) for s in seeds]
         what, count = f"exploration, {name}", len(seeds)
         yield Row(
-            f"{what}: data of disagreement over random, to random's accuracy, median",
-            float(np.median(shares)),
+            f"{what}: data of disagreement over random, to random's accuracy",
+            interquartile_mean(shares),
             "",
             "≤ 0.3333333333333333",
             count,
-            (min(shares), max(shares)),
+            interval(shares),
         )
         for way, last in (("random", -1), ("random", 0), ("disagreement", EVERY - 1)):
             errors = [runs[way][s]["errors"][last] for s in seeds]
-            steps = runs[way][seeds[0]]["steps"][last]
+            data = "all its data" if last == -1 else f"{EVERY} episodes"
             yield Row(
-                f"{what}: error at {AHEAD} steps after {steps} real steps, {way}",
-                float(np.median(errors)),
+                f"{what}: error at {AHEAD} steps after {data}, {way}",
+                interquartile_mean(errors),
                 "of the range",
                 "",
                 count,
-                (min(errors), max(errors)),
+                interval(errors),
             )
 
 

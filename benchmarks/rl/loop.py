@@ -6,9 +6,10 @@ The loop is `hybridmodel.rl.learn` with CEM, the same planner and the same fit f
 hybrid one begins with what its physics says, which is also evaluated as it is, at no real steps;
 the network begins with a random episode. Real steps are all that the plant made but those of
 separate evaluation episodes, whose starts are the same for both.
-Two figures of a seed, both of real steps until the mean return of evaluation episodes is first
-reached, hybrid over network: to the best return that the network ever has, and to 90 % of the
-hybrid's own, where a network that never has it counts with all its steps.
+Two figures of a seed, both of real steps to a mean return of evaluation episodes, hybrid over
+network: to the best return that the network ever has, and to 90 % of the hybrid's own, where a
+network that never has it counts with all its steps. The hybrid has it from when on it keeps it, the
+network when it first has it.
 """
 
 from __future__ import annotations
@@ -210,21 +211,22 @@ def rows(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
         what, count = f"loop, {name}", len(seeds)
         for goal, of in (("the network's best", "network"), ("90 % of the hybrid's", "hybrid")):
             shares = [share(by_kind["hybrid"][s], by_kind["network"][s], of) for s in seeds]
-            ends = min(shares), max(shares)
-            middle = float(np.median(shares))
             yield Row(
-                f"{what}: real steps, hybrid over network, to {goal} return, median",
-                middle,
+                f"{what}: real steps, hybrid over network, to {goal} return",
+                interquartile_mean(shares),
                 "",
                 "≤ 0.1",
                 count,
-                ends,
+                interval(shares),
             )
         for kind, runs in by_kind.items():
             best = [max(runs[s]["returns"]) for s in seeds]
-            steps = np.median([runs[s]["steps"][-1] for s in seeds])
+            steps = [runs[s]["steps"][-1] for s in seeds]
             yield Row(
-                f"{what}: best return within {steps:.0f} steps, {kind}",
+                f"{what}: real steps of all episodes, {kind}", np.median(steps), "", "", count
+            )
+            yield Row(
+                f"{what}: best return, {kind}",
                 interquartile_mean(best),
                 f"of {TRIAL_STEPS}",
                 "",
@@ -236,8 +238,15 @@ def rows(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
 def share(hybrid: Mapping[str, Any], network: Mapping[str, Any], of: str) -> float:
     """Real steps of the hybrid over those of the network, to the best return of one of them."""
     goal = max(network["returns"]) if of == "network" else 0.9 * max(hybrid["returns"])
-    ours, theirs = _reached(hybrid, goal), _reached(network, goal)
+    ours, theirs = _kept(hybrid, goal), _reached(network, goal)
     return math.inf if ours is None else ours / (theirs or network["steps"][-1])
+
+
+def _kept(run: Mapping[str, Any], goal: float) -> int | None:
+    """Real steps from which on a return is kept, None where it never is."""
+    worse = np.flatnonzero(np.array(run["returns"]) < goal)
+    after = int(worse[-1]) + 1 if len(worse) else 0
+    return run["steps"][after] if after < len(run["steps"]) else None
 
 
 def _reached(run: Mapping[str, Any], goal: float) -> int | None:

@@ -19,11 +19,11 @@ def table(content: Mapping[str, Any]) -> str:
     lines = ["| task, return reached | with the physics | without |", "|---|---|---|"]
     for name in LOOPS:
         steps = f"loop, {name}: real steps, hybrid over network, to"
-        share = rows.get(f"{steps} 90 % of the hybrid's return, median")
+        share = rows.get(f"{steps} 90 % of the hybrid's return")
         if share is not None:
             lines.append(
-                f"| {name}, 90 % of the hybrid's | hybrid ensemble, CEM: {share['value']:.2g} × its "
-                f"real steps | network ensemble, the same loop: 1 × |"
+                f"| {name}, 90 % of the hybrid's | hybrid ensemble, CEM: {share['value']:.2g} × "
+                f"its real steps | network ensemble, the same loop: 1 × |"
             )
     for name, task in DYNA.items():
         figure = f"steps of the plant to {task.threshold:g}"

@@ -36,7 +36,7 @@ class Agent:
     """A policy and a critic over the `Coordinates` of a System.
 
     real, imagined   `Replay`s: `agent.real.add(transitions)`
-    hidden, activation   of both networks
+    hidden           widths of both networks
     discount         γ
     rate             Adam's step
     batch_size       steps an update is made from; `share` of them are imagined ones, where both
@@ -79,8 +79,11 @@ class Agent:
         for name, value in (("rate", rate), ("reward_unit", reward_unit)):
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be positive, got {value}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number ≥ 1, got {batch_size!r}")
+        known = isinstance(entropy, int | float) and entropy >= 0
+        if not known and not str(entropy).startswith("auto"):
+            raise ValueError(f"entropy must be at least 0, 'auto' or 'auto_0.1', got {entropy!r}")
         nu = coordinates.system.nu
         self.coordinates, self.discount, self.reward_unit = coordinates, discount, reward_unit
         self.batch_size, self.share = batch_size, share
@@ -183,8 +186,9 @@ class Agent:
         with torch.no_grad():
             u = self(x) if u is None else u
             o = self.coordinates.observed(x).float()
-            a = self.coordinates.actions(u).float()
-            both = torch.cat(self.sac.critic(o.flatten(0, -2), a.flatten(0, -2)), -1)
+            a = self.coordinates.actions(u).float().expand(*o.shape[:-1], -1)
+            rows = o.reshape(-1, o.shape[-1]), a.reshape(-1, a.shape[-1])
+            both = torch.cat(self.sac.critic(*rows), -1)
             return self.reward_unit * both.min(-1).values.to(x.dtype).reshape(x.shape[:-1])
 
     def value(self, states: Tensor, *, hidden: Sequence[int] = (64, 64), seed: int = 0) -> Value:
@@ -193,6 +197,8 @@ class Agent:
         For `WithValue`; SAC's Q counts the entropy to come as reward, α nats a step. Give states
         that plans reach: beyond them it is a guess.
         """
+        if states.dim() != 2 or len(states) < 20:
+            raise ValueError(f"states must be (N, nx) with N ≥ 20, got {tuple(states.shape)}")
         o = self.coordinates.observed(states)
         return fit_value(o, self.critic(states), hidden=tuple(hidden), seed=seed)
 
@@ -201,16 +207,22 @@ class Agent:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Weights and settings, without replays and the optimizers' state (safetensors)."""
         tensors = {k: v.contiguous() for k, v in self._tensors().items()}
-        write_atomically(path, save(tensors, {"agent": json.dumps(self.config)}))
+        about = {"agent": json.dumps(self.config), "coordinates": self._about()}
+        write_atomically(path, save(tensors, about))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], coordinates: Coordinates) -> Agent:
         """What `save` wrote; ValueError where it is of other coordinates."""
         with safe_open(path, framework="pt") as file:
-            told = (file.metadata() or {}).get("agent")
-            if told is None:
+            about = file.metadata() or {}
+            if "agent" not in about:
                 raise ValueError(f"path: {os.fspath(path)!r} holds no agent")
-            agent = cls(coordinates, **json.loads(told))
+            agent = cls(coordinates, **json.loads(about["agent"]))
+            if about.get("coordinates") != agent._about():
+                raise ValueError(
+                    f"path: the agent in {os.fspath(path)!r} knows other states or inputs, or "
+                    f"other bounds of inputs: {about.get('coordinates')}"
+                )
             own = agent._tensors()
             names = set(file.keys())
             found = {name: file.get_tensor(name) for name in names}
@@ -223,6 +235,12 @@ class Agent:
             with torch.no_grad():
                 tensor.copy_(found[name])
         return agent
+
+    def _about(self) -> str:
+        """What its numbers stand for: rows of o, and inputs with their bounds."""
+        system = self.coordinates.system
+        inputs = [(s.name, s.low, s.high) for s in system.inputs]
+        return json.dumps([[s.name for s in self.coordinates.signals], inputs])
 
     def _tensors(self) -> dict[str, Tensor]:
         own = {f"policy.{k}": v for k, v in self.sac.policy.state_dict().items()}

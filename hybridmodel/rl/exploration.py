@@ -9,6 +9,7 @@ import casadi as ca
 from hybridmodel.costs import Cost
 from hybridmodel.model import HybridModel
 from hybridmodel.problem import Caution
+from residuals import Probabilistic
 
 
 class Curiosity(Cost):
@@ -25,6 +26,11 @@ class Curiosity(Cost):
     """
 
     def __init__(self, model: HybridModel, task: Cost | None = None, *, weight: float = 1.0):
+        if not isinstance(model.residual, Probabilistic):
+            raise ValueError(
+                f"model: its residual {type(model.residual).__name__} does not know its doubt; "
+                "wanted a Probabilistic, like Ensemble"
+            )
         if model.system.nd:
             raise ValueError("model: its doubt depends on exogenous signals, which a cost lacks")
         if not 0 <= weight < math.inf:

@@ -5,6 +5,7 @@ x⁺ ~ F_e(x, u),    r(x, u) − λ δ(x, u),    trusted where δ(x, u) ≤ stop
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
@@ -51,14 +52,16 @@ class Imagined(NamedTuple):
 class Imagination:
     """A model with a reward, an end, and how far it is believed.
 
-    reward     r (…) of x (…, nx) and u (…, nu): a `Reward`
+    reward     r (…) of x (…, nx) and u (…, nu): a `Reward` that does not depend on the step k
     member     "random": one of the ensemble anew for each step (TS1); "fixed": one for each
-               rollout (TS∞); "mean": their mean. A model without members has but itself
+               rollout (TS∞); "mean": F of their mean correction. A model without members has but
+               itself
     noise      draw from the model's density (`hybridmodel.density`) instead of taking F itself;
                an ensemble's variances are what its noise is only after a fit by likelihood
-    stop       largest δ of a step that is trusted; None trusts all that is finite
+    stop       largest δ of a step that is trusted; None trusts all whose numbers are finite
     penalty    λ ≥ 0, in units of reward
-    ended      whether a step (x, u, x⁺) terminates; default: where x⁺ leaves the signals' bounds
+    ended      whether a step (x, u, x⁺) terminates; default: where x⁺ leaves the signals' bounds,
+               in place of which it stands
 
     δ is `hybridmodel.uncertainty.disagreement`. Raises ValueError naming the argument.
     """
@@ -76,8 +79,12 @@ class Imagination:
             raise ValueError(f"member must be one of {get_args(Members)}, got {self.member!r}")
         if self.stop is not None and not self.stop > 0:
             raise ValueError(f"stop must be positive or None, got {self.stop}")
-        if not self.penalty >= 0:
+        if not 0 <= self.penalty < math.inf:
             raise ValueError(f"penalty must be at least 0, got {self.penalty}")
+        if getattr(self.reward, "timed", False):
+            raise ValueError(
+                "reward: it depends on the step k, which an imagined step does not know"
+            )
         if self.model.system.nd:
             raise ValueError("model: it needs exogenous signals, which nobody imagines")
         known = isinstance(self.model.residual, Probabilistic)
@@ -99,6 +106,8 @@ class Imagination:
     def step(self, x: Tensor, u: Tensor, chosen: Tensor, generator: torch.Generator) -> Imagined:
         """From x (N, nx) with u (N, nu); `chosen` (N,) counts where members are fixed."""
         told = self.reward(x, u)
+        if told.shape != x.shape[:-1]:
+            raise ValueError(f"reward must give {tuple(x.shape[:-1])}, got {tuple(told.shape)}")
         doubt = torch.zeros_like(told)
         if self.stop is not None or self.penalty:
             doubt = disagreement(self.model, x, u)

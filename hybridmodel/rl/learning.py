@@ -34,6 +34,7 @@ Start = Callable[[np.random.Generator], np.ndarray]
 Progress = Callable[[Mapping[str, Any]], None]
 _HELD_OUT = 5  # of so many pieces of logs one is for validation
 _EPISODE, _TRIAL, _FIT = 1, 2, 3  # streams of seeds
+_SAME = 1e-6  # relative
 
 
 @dataclass(frozen=True)
@@ -83,44 +84,61 @@ def learn(
     start     generator ↦ x₀ (nx,) of an episode; default: where the plant starts
     fitting   (model, train, validation, seed) ↦ fitted model; None where the model is known
     piece     logs are cut into pieces of at least so many steps, of which every fifth is for
-              validation; shorter logs are left out of the fit
+              validation; shorter logs are left out of the fit, and until a log is that long the
+              model stays as it came
     trials    evaluation episodes with `control` after each fit, with starts of their own and of
               `trial_steps`, default `steps`; they teach nothing and are not counted
-    folder    of what was done; a call with the same arguments goes on from it, to the same bits
+    folder    of what was done; a call with the same arguments goes on from it, to the same bits.
+              It knows another plant, model or number, but not another function
     progress  called after each episode with its history row
 
-    Ctrl-C leaves a folder from which the next call goes on. Raises ValueError naming the
-    argument.
+    Ctrl-C leaves a folder from which the next call goes on; an episode that was collected is never
+    collected again. Raises ValueError naming the argument.
     """
-    for name, count in (("episodes", episodes), ("steps", steps), ("piece", piece)):
+    length = steps if trial_steps is None else trial_steps
+    counts = {"episodes": episodes, "steps": steps, "piece": piece, "trial_steps": length}
+    for name, count in counts.items():
         if not isinstance(count, int | np.integer) or count < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
-    if trials < 0:
-        raise ValueError(f"trials must be at least 0, got {trials}")
-    numbers = steps, piece, trial_steps or steps, seed
-    kept = None if folder is None else _Kept(Path(folder), plant, model, numbers)
+    for name, count in (("trials", trials), ("seed", seed)):
+        if not isinstance(count, int | np.integer) or count < 0:
+            raise ValueError(f"{name} must be a whole number of at least 0, got {count!r}")
+    if fitting is not None and piece <= model.memory_steps:
+        raise ValueError(
+            f"piece must be longer than what the model remembers, {model.memory_steps} steps, "
+            f"got {piece}"
+        )
+    check_step(plant, model)
+    numbers = {"steps": steps, "piece": piece, "trial_steps": length, "seed": seed}
+    about = numbers | {"trials": trials}
+    kept = None if folder is None else _Kept(Path(folder), plant, model, about)
     done: list[Episode] = []
     history: list[Mapping[str, Any]] = []
     current = model
     for k in range(episodes):
-        known = None if kept is None else kept.read(k, model, trials)
+        known = None if kept is None else kept.read(k, model)
         if known is not None:
             episode, current, row = known
             done.append(episode)
             history.append(row)
             continue
         began = time.perf_counter()
-        if k == 0:
-            policy = control(model) if first is None else first
-        else:
-            policy = (control if explore is None else explore)(current)
-        episode = _episode(plant, policy, steps, start, (seed, _EPISODE, k))
+        episode = None if kept is None else kept.episode(k)
+        if episode is None:
+            if k == 0:
+                policy = control(model) if first is None else first
+            else:
+                policy = (control if explore is None else explore)(current)
+            episode = _episode(plant, policy, steps, start, (seed, _EPISODE, k))
+            if kept is not None:
+                kept.write_episode(k, episode)
         done.append(episode)
-        if fitting is not None:
+        if fitting is not None and max(e.steps for e in done) >= piece:
             train, validation = dealt([e.log for e in done], piece)
-            current = fitting(model, train, validation, _number(seed, _FIT, k))
-        length = steps if trial_steps is None else trial_steps
-        returns = trial(plant, control(current), length, trials, start=start, seed=seed)
+            current = fitting(model, train, validation, seed_of(seed, _FIT, k))
+        returns = []
+        if trials:
+            returns = trial(plant, control(current), length, trials, start=start, seed=seed)
         row = {
             "episode": k,
             "steps": sum(e.steps for e in done),
@@ -130,7 +148,7 @@ def learn(
         }
         history.append(row)
         if kept is not None:
-            kept.write(k, episode, current, row)
+            kept.write(k, current, row)
         if progress is not None:
             progress(row)
     return Learning(current, tuple(done), tuple(history))
@@ -176,54 +194,80 @@ def _episode(
     plant: Environment, policy: Policy, steps: int, start: Start | None, stream: tuple[int, ...]
 ) -> Episode:
     state = None if start is None else start(np.random.default_rng(stream))
-    return run_episode(plant, policy, steps=steps, seed=_number(*stream), state=state)
+    return run_episode(plant, policy, steps=steps, seed=seed_of(*stream), state=state)
 
 
-def _number(*stream: int) -> int:
-    """One seed of its own for each place in the run."""
+def seed_of(*stream: int) -> int:
+    """One seed of its own for each place in a run."""
     return int(np.random.SeedSequence(stream).generate_state(1)[0])
 
 
+def check_step(plant: Environment, model: HybridModel) -> None:
+    """ValueError where a plant is no plant of this model's step."""
+    dt = getattr(plant, "dt", None)
+    if not isinstance(dt, int | float):
+        raise ValueError(
+            f"plant: {type(plant).__name__} tells no dt in seconds; Gymnasium's environments with "
+            "continuous actions become plants by envs.GymnasiumPlant"
+        )
+    if abs(dt - model.dt) > _SAME * model.dt:
+        raise ValueError(f"plant: a step of it lasts {dt:g} s, one of the model {model.dt:g} s")
+
+
 class _Kept:
-    """Finished episodes on disk: the log, the model fitted since, and then the row."""
+    """What is done, on disk: the log of an episode at once, then the model fitted since."""
 
     def __init__(
-        self, folder: Path, plant: Environment, model: HybridModel, numbers: tuple[int, ...]
+        self, folder: Path, plant: Environment, model: HybridModel, numbers: Mapping[str, int]
     ) -> None:
-        system = model.system
-        about = [type(system).__name__, repr(system), plant.dt, model.dt, numbers]
-        about += [model.placement.name, None if model.residual is None else model.residual.config()]
+        residual, settings = model.residual, getattr(plant, "settings", None)
+        about = {
+            "plant": [type(plant).__name__, plant.dt, settings],
+            "model": [
+                *(type(model.system).__name__, repr(model.system), model.dt, model.hold),
+                *(model.placement.name, model.fit_parameters, model.features, model.substeps),
+                *(model.integrator.name, None if residual is None else residual.config()),
+            ],
+        }
         self.folder = folder
-        self.of = hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()
+        self.of = {name: _digest(value) for name, value in about.items()} | dict(numbers)
         folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, k: int, episode: Episode, model: HybridModel, row: Mapping[str, Any]) -> None:
+    def write_episode(self, k: int, episode: Episode) -> None:
         save_npz(Dataset([episode.log]), self._path(k, "npz"))
-        save(model, self._path(k, "safetensors"))
-        content = {
-            "of": self.of,
-            "row": dict(row),
-            "rewards": episode.rewards.tolist(),
-            "ended": episode.ended,
-        }
+        content = {"of": self.of, "rewards": episode.rewards.tolist(), "ended": episode.ended}
         write_atomically(self._path(k, "json"), json.dumps(content).encode())
 
-    def read(
-        self, k: int, like: HybridModel, trials: int
-    ) -> tuple[Episode, HybridModel, Mapping[str, Any]] | None:
+    def write(self, k: int, model: HybridModel, row: Mapping[str, Any]) -> None:
+        save(model, self._path(k, "safetensors"))
+        write_atomically(self._path(k, "row.json"), json.dumps(dict(row)).encode())
+
+    def episode(self, k: int) -> Episode | None:
         path = self._path(k, "json")
         if not path.exists():
             return None
         content = json.loads(path.read_text())
-        if content["of"] != self.of or len(content["row"]["trials"]) != trials:
-            raise ValueError(
-                f"folder: {self.folder} holds episodes of another plant, model, seed or length; "
-                "take another folder"
-            )
+        for name, value in self.of.items():
+            if content["of"][name] != value:
+                raise ValueError(
+                    f"folder: {self.folder} holds episodes of another {name}; take another folder"
+                )
         (log,) = load_npz(self._path(k, "npz"))
-        episode = Episode(log, np.array(content["rewards"]), content["ended"])
-        model = load(self._path(k, "safetensors"), system=like.system, residual=like.residual)
-        return episode, model, content["row"]
+        return Episode(log, np.array(content["rewards"]), content["ended"])
+
+    def read(
+        self, k: int, like: HybridModel
+    ) -> tuple[Episode, HybridModel, Mapping[str, Any]] | None:
+        path, episode = self._path(k, "row.json"), self.episode(k)
+        if episode is None or not path.exists():
+            return None
+        file = self._path(k, "safetensors")
+        model = load(file, system=like.system, residual=like.residual)
+        return episode, model, json.loads(path.read_text())
 
     def _path(self, k: int, ending: str) -> Path:
         return self.folder / f"episode_{k:03d}.{ending}"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:16]

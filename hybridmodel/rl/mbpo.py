@@ -19,9 +19,9 @@ import torch
 from hybridmodel.collection import Environment, Policy
 from hybridmodel.model import HybridModel
 from hybridmodel.rl.agent import Agent
-from hybridmodel.rl.branching import rollouts
+from hybridmodel.rl.branching import rollouts as rolled_out
 from hybridmodel.rl.imagination import Ended, Imagination, Members, RewardOf
-from hybridmodel.rl.learning import Fitting, Start, dealt, fitted
+from hybridmodel.rl.learning import Fitting, Start, check_step, dealt, fitted, seed_of
 from hybridmodel.rl.transitions import Episode, Transitions, run_episode
 
 _PLANT, _FIT, _IMAGINE = 11, 12, 13  # streams of seeds
@@ -52,9 +52,9 @@ class Schedule:
 class Dyna:
     """What `dyna` made: agent and model, all episodes, and a row of numbers after each.
 
-    A row holds `steps` (of the plant, up to and with it), `return` of the episode, `length` of
-    rollouts, `imagined` steps and the `cut` share of those allowed that ends and stops took,
-    `evaluation` where one was due (else NaN), `seconds`.
+    A row holds `steps` (of the plant, up to and with it), `return` of the episode, `evaluation`
+    where one was due (else NaN), `seconds`; after the warm-up also the `length` of rollouts,
+    `imagined` steps and the `cut` share of those allowed that ends and stops took.
     """
 
     agent: Agent
@@ -100,11 +100,13 @@ def dyna(
     fitting      (model, train, validation, seed) ↦ fitted model, always from the untrained one;
                  None where the model is known
     refit_every  steps of the plant after which the model is fitted anew, at the end of an episode
-    piece        as of `learn`: shortest part of a log that is fitted
+    piece        as of `learn`: shortest part of a log that is fitted; until a log is that long
+                 the model stays as it came
     length       of imagined rollouts, or a `Schedule`
     rollouts_per_step, updates_per_step   for each step of the plant; they are made in rounds of
                  `updates_per_round` updates, each with rollouts of the policy as it is then
-    member, noise, stop, penalty, ended   as of `Imagination`
+    member, noise, stop, penalty, ended   as of `Imagination`; a recurrent residual begins each
+                 rollout without a past
     evaluate     mean return of separate episodes, whose steps are not counted; it is called every
                  `evaluate_every` steps, and at the end
     enough       an evaluation that ends it
@@ -123,7 +125,18 @@ def dyna(
     ):
         if not isinstance(count, int | np.integer) or count < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
-    schedule = Schedule(length, length, 0, 1) if isinstance(length, int) else length
+    if warmup_steps > steps:
+        raise ValueError(f"warmup_steps must be at most steps, {steps}, got {warmup_steps}")
+    if not isinstance(length, Schedule):
+        if not isinstance(length, int | np.integer) or length < 1:
+            raise ValueError(f"length must be a Schedule or a whole number ≥ 1, got {length!r}")
+        length = Schedule(int(length), int(length), 0, 1)
+    check_step(plant, model)
+    if model.system.outputs != model.system.states:
+        raise ValueError(
+            f"model: {type(model.system).__name__} does not measure its states, and a policy sees "
+            "what is measured"
+        )
     rules: dict[str, Any] = {
         "member": member,
         "noise": noise,
@@ -131,9 +144,10 @@ def dyna(
         "penalty": penalty,
         "ended": ended,
     }
+    Imagination(model, reward, **rules)  # what does not fit is said before the plant moves
     untrained, done = model, list[Episode]()
     history: list[Mapping[str, float]] = []
-    generator = torch.Generator().manual_seed(_number(seed, _IMAGINE))
+    generator = torch.Generator().manual_seed(seed_of(seed, _IMAGINE))
     total = fitted_at = evaluated_at = 0
     while total < steps:
         began = time.perf_counter()
@@ -145,7 +159,7 @@ def dyna(
             plant,
             policy,
             steps=min(episode_steps, left),
-            seed=_number(*stream),
+            seed=seed_of(*stream),
             state=None if start is None else start(np.random.default_rng(stream)),
         )
         done.append(episode)
@@ -153,9 +167,10 @@ def dyna(
         agent.real.add(episode.transitions())
         row = {"steps": float(total), "return": episode.value}
         if total >= warmup_steps:
-            if fitting is not None and (not fitted_at or total - fitted_at >= refit_every):
+            unfitted = not fitted_at or total - fitted_at >= refit_every
+            if fitting is not None and unfitted and max(e.steps for e in done) >= piece:
                 parts = dealt([e.log for e in done], piece)
-                model = fitting(untrained, *parts, _number(seed, _FIT, total))
+                model = fitting(untrained, *parts, seed_of(seed, _FIT, total))
                 fitted_at = total
             fresh = total if warm else episode.steps
             imagined = Imagination(model, reward, **rules)
@@ -163,10 +178,10 @@ def dyna(
                 agent,
                 imagined,
                 done,
-                schedule(total),
+                length(total),
                 updates=fresh * updates_per_step,
                 each=updates_per_round,
-                count=max(1, rollouts_per_step * updates_per_round // updates_per_step),
+                rollouts=rollouts_per_step / updates_per_step,
                 generator=generator,
             )
         due = total - evaluated_at >= evaluate_every or total >= steps
@@ -190,21 +205,20 @@ def _taught(
     *,
     updates: int,
     each: int,
-    count: int,
+    rollouts: float,
     generator: torch.Generator,
 ) -> dict[str, float]:
-    """Rounds of imagined rollouts and updates."""
+    """Rounds of imagined rollouts, so many for each update, and updates."""
     real = Transitions.joined([e.transitions() for e in done])
     made = allowed = 0
     for round_ in range(-(-updates // each)):
+        now = min(each, updates - round_ * each)
+        count = max(1, round(rollouts * now))
         starts = imagined.model.initial_state(real.drawn(count, generator).x)
-        found = rollouts(imagined, agent.exploring(generator), starts, length, generator=generator)
+        found = rolled_out(
+            imagined, agent.exploring(generator), starts, length, generator=generator
+        )
         agent.imagined.add(found)
         made, allowed = made + len(found), allowed + count * length
-        agent.learn(min(each, updates - round_ * each))
+        agent.learn(now)
     return {"length": float(length), "imagined": float(made), "cut": 1 - made / max(1, allowed)}
-
-
-def _number(*stream: int) -> int:
-    """One seed of its own for each place in the run."""
-    return int(np.random.SeedSequence(stream).generate_state(1)[0])

@@ -73,9 +73,17 @@ class ModelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         )
         self.coordinates = Coordinates(model.system)
         self.num_envs, self.episode_steps = int(n), int(episode_steps)
-        if isinstance(starts, Tensor) and (starts.dim() != 2 or starts.shape[-1] != model.nx):
-            raise ValueError(f"starts must have shape (N, {model.nx}), got {tuple(starts.shape)}")
+        if isinstance(starts, Tensor):
+            shape = tuple(starts.shape)
+            if len(shape) != 2 or shape[1] != model.nx or not shape[0]:
+                raise ValueError(f"starts must have shape (N, {model.nx}), got {shape}")
+            if not bool(torch.isfinite(starts).all()):
+                raise ValueError("starts must be finite")
+        elif not callable(starts):
+            kind = type(starts).__name__
+            raise ValueError(f"starts must be a tensor of states or a function, got {kind}")
         self._starts = starts
+        self._x: Tensor | None = None
         self.single_observation_space, self.single_action_space = boxes(self.coordinates)
         batched = gymnasium.vector.utils.batch_space
         self.observation_space = batched(self.single_observation_space, self.num_envs)
@@ -108,6 +116,8 @@ class ModelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """(o, r, terminated, truncated, info) of actions (n, nu)."""
+        if self._x is None:
+            raise RuntimeError("there is no state yet: call reset() first")
         a = torch.as_tensor(np.asarray(actions, dtype=np.float64))
         if a.shape != self.action_space.shape or not bool(torch.isfinite(a).all()):
             raise ValueError(f"actions must be finite, of shape {self.action_space.shape}")
@@ -116,7 +126,8 @@ class ModelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             found = self.imagined.step(self._x, u, self._member, self._generator)
         finite = torch.isfinite(found.after).all(-1, keepdim=True)
         after = torch.where(finite, found.after, self._x)
-        reward = torch.nan_to_num(found.reward)
+        # a step whose numbers are not finite is not trusted, and pays nothing
+        reward = torch.nan_to_num(found.reward, nan=0.0, posinf=0.0, neginf=0.0)
         self._k = self._k + 1
         terminated = found.ended & found.trusted
         truncated = ~terminated & (~found.trusted | (self._k >= self.episode_steps))

@@ -8,6 +8,7 @@ A model is fitted without them, so that one model serves many tasks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import casadi as ca
 import numpy as np
@@ -24,12 +25,14 @@ from physics import System
 from residuals import MLP
 
 _SURE = 20.0  # logit beyond which a chance is 0 or 1
+_STEPS = 100.0  # of reward that an ending is taken to cost
 
 
 class Reward:
     """r(x, u, k) = −ℓ(x, u, k, π) of a Cost, for batches of torch and for a plant.
 
     parameters  π (nπ,) that the cost names
+    timed       whether r depends on k, which imagined steps do not know
 
     Raises ValueError where π does not fit.
     """
@@ -45,6 +48,7 @@ class Reward:
         x, u, k = ca.SX.sym("x", n), ca.SX.sym("u", system.nu), ca.SX.sym("k")
         symbols = {"x": x, "u": u, "k": k}
         pieces = cut("reward", symbols, lambda: {"reward": -cost.stage(x, u, k, ca.SX(ca.DM(pi)))})
+        self.timed = any(f.nnz_in(2) and _depends(f, 2) for f in (*pieces.arguments, pieces.result))
         self.cost, self.n, self._pieces = cost, n, pieces.map(to_torch)
 
     def __call__(self, x: Tensor, u: Tensor, k: float = 0.0) -> Tensor:
@@ -87,9 +91,10 @@ class LearnedReward(Cost):
     """ℓ = −r_η(z) + κ c_η(z),  V = 0,  z = φ(x, u) with angles as sine and cosine.
 
     network   r_η, and c_η where endings were seen
-    loss      κ, what an ending costs: by default the longest stretch of reward it can end
+    loss      κ, what an ending costs a plan: the reward that it ends
 
-    For every planner, and through `Reward` for policies. Other terminal values: `WithValue`.
+    For every planner. A policy learns from episodes that end: give it `Reward(system,
+    learned.rewards)` and `ended=learned.ended`. A terminal value is added by `WithValue`.
     """
 
     def __init__(self, system: System, network: Labelled, *, loss: float = 0.0) -> None:
@@ -110,6 +115,12 @@ class LearnedReward(Cost):
     def terminal(self, x: ca.SX, pi: ca.SX) -> ca.SX:
         return ca.SX(0)
 
+    @property
+    def rewards(self) -> LearnedReward:
+        """The reward alone, endings not counted."""
+        alone = Labelled(self.network.reward, None, self.network.mean)
+        return LearnedReward(self.system, alone)
+
     def ended(self, x: Tensor, u: Tensor, after: Tensor | None = None) -> Tensor:
         """Whether an episode ends (…) with u at x; nowhere where no ending was seen.
 
@@ -117,13 +128,16 @@ class LearnedReward(Cost):
         """
         if self.network.ending is None:
             return torch.zeros(x.shape[:-1], dtype=torch.bool)
-        return self.network.ending(self._seen(x, u))[..., 0] > 0
+        return self.network.ending(self.seen(x, u))[..., 0] > 0
 
-    def _seen(self, x: Tensor, u: Tensor) -> Tensor:
-        system = self.system
-        sx, su = ca.SX.sym("x", len(system.states)), ca.SX.sym("u", system.nu)
-        seen = to_torch(ca.Function("seen", [sx, su], [self.features(sx, su)]))
-        return seen(x[..., : len(system.states)], u)
+    def seen(self, x: Tensor, u: Tensor) -> Tensor:
+        """z (…, nz) of x (…, nx) and u (…, nu)."""
+        return self._seen(x[..., : len(self.system.states)], u)
+
+    @cached_property
+    def _seen(self) -> nn.Module:
+        x, u = ca.SX.sym("x", len(self.system.states)), ca.SX.sym("u", self.system.nu)
+        return to_torch(ca.Function("seen", [x, u], [self.features(x, u)]))
 
 
 @dataclass(frozen=True)
@@ -157,16 +171,21 @@ def fit_reward(
     """Learn r_η by least squares and c_η by cross entropy from labelled transitions.
 
     held_out   share of transitions that errors are told of
-    loss       κ of `LearnedReward`; default: 100 spreads of the reward
+    loss       κ of `LearnedReward`; default: a hundred steps of the reward's root mean square
 
     Raises ValueError naming the argument.
     """
-    if not 0 < held_out < 1:
-        raise ValueError(f"held_out must be a share in (0, 1), got {held_out}")
+    if not 0 < held_out < 0.9:
+        raise ValueError(f"held_out must be a share in (0, 0.9), got {held_out}")
     if len(data) < 20:
         raise ValueError(f"data must hold at least 20 transitions, got {len(data)}")
-    if epochs < 1 or batch_size < 1 or not rate > 0:
-        raise ValueError("epochs, batch_size and rate must be positive")
+    if not bool(torch.isfinite(data.reward).all()):
+        raise ValueError("data must have finite rewards")
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("rate", rate)):
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    if loss is not None and not loss >= 0:
+        raise ValueError(f"loss must be at least 0, got {loss}")
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(data), generator=generator)
     cut_at = max(1, round(held_out * len(data)))
@@ -175,7 +194,7 @@ def fit_reward(
     mean, scale = r[learn].mean(), r[learn].std().clamp_min(1e-12)
     ends = bool(ended[learn].any())
     blank = LearnedReward(system, Labelled(MLP(hidden).sized(1, 1), None, mean))
-    z = blank._seen(data.x, data.u)
+    z = blank.seen(data.x, data.u)
     nz = z.shape[-1]
     centre, spread = z[learn].mean(0), z[learn].std(0).clamp_min(1e-6)
     reward = MLP(hidden, activation="silu", seed=seed).sized(nz, 1)
@@ -187,7 +206,6 @@ def fit_reward(
     weights = list(network.parameters())
     optimizer = torch.optim.Adam(weights, lr=rate)
     annealed = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    rarity = float((1 - ended[learn]).sum() / ended[learn].sum().clamp_min(1))
     for _ in range(epochs):
         shuffled = learn[torch.randperm(len(learn), generator=generator)]
         for index in shuffled.split(batch_size):
@@ -195,7 +213,7 @@ def fit_reward(
             misfit = ((network(seen)[:, 0] - r[index]) / scale).square().mean()
             if ending is not None:
                 misfit = misfit + functional.binary_cross_entropy_with_logits(
-                    ending(seen)[:, 0], ended[index], pos_weight=torch.tensor(rarity)
+                    ending(seen)[:, 0], ended[index]
                 )
             optimizer.zero_grad()
             misfit.backward()
@@ -203,9 +221,8 @@ def fit_reward(
         annealed.step()
     for weight in weights:
         weight.requires_grad_(False)
-    cost = LearnedReward(
-        system, network.eval(), loss=100 * float(scale) if loss is None else float(loss)
-    )
+    size = float(r[learn].square().mean().sqrt())
+    cost = LearnedReward(system, network.eval(), loss=_STEPS * size if loss is None else loss)
     with torch.no_grad():
         error = network(z[check])[:, 0] - r[check]
         told, true = cost.ended(data.x[check], data.u[check]), data.ended[check]
@@ -216,6 +233,12 @@ def fit_reward(
         missed=_share(~told, true),
         false=_share(told, ~true),
     )
+
+
+def _depends(function: ca.Function, argument: int) -> bool:
+    """Whether any output depends on an argument."""
+    symbols = function.sx_in()
+    return any(ca.depends_on(value, symbols[argument]) for value in function.call(symbols))
 
 
 def _share(what: Tensor, of: Tensor) -> float:

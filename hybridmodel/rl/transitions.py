@@ -63,8 +63,11 @@ class Episode:
         return self.log.steps
 
     def transitions(self) -> Transitions:
-        """Its steps; states are the true ones where the plant tells them, else those measured."""
-        x = torch.tensor(self.log.y if self.log.x is None else self.log.x)
+        """Its steps; states are those measured, as policies see them, or, where the outputs are
+        others, those that the plant tells."""
+        log = self.log
+        measured = log.x is None or log.x.shape == log.y.shape
+        x = torch.tensor(log.y if measured else log.x)
         ended = torch.zeros(self.steps, dtype=torch.bool)
         ended[-1] = self.ended
         return Transitions(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybridmodel.planners.planner import FEASIBLE
 from hybridmodel.planners.sampling import knots as shapes
 from hybridmodel.planners.sampling.points import Points
 from hybridmodel.problem import OptimalControlProblem
@@ -26,6 +27,7 @@ from residuals import MLP
 Progress = Callable[[Mapping[str, float]], None]
 _BATCH, _NEAR, _PENALTY = 256, 0.3, 1e3
 _LAST = 0.02  # of the first step size
+_ASCENT = 100  # steps to the largest reward
 
 
 def iterate_value(
@@ -43,25 +45,35 @@ def iterate_value(
 ) -> WithValue:
     """The stage cost of a problem with the value of what lies behind its horizon.
 
-    problem     its model, stage cost, horizon H, bounds and discount γ < 1 are used
+    problem     its model, stage cost, horizon H, bounds, caution and discount γ < 1 are used; other
+                constraints are not, and where it has a risk, a chance or a rate it is refused
     states      (N, nx) where V is fitted: those that plans will visit and their ends
-    candidates  inputs drawn for each state and round, from `knots` points; the best is kept
+    candidates  inputs drawn for each state and round, from `knots` points, beside the best so far
+                and one near it
 
-    V starts at what the best of `states` would give for ever, and never exceeds it. All states
-    look ahead in one batch. Raises ValueError naming the argument.
+    V starts at what the best state and input would give for ever, and never exceeds it. All states
+    look ahead in one batch; those from which every candidate leaves the bounds are left out.
+    Raises ValueError naming the argument.
     """
     states = np.asarray(states, dtype=float)
     model, H = problem.model, problem.horizon
-    if states.ndim != 2 or states.shape[1] != model.nx or not np.isfinite(states).all():
+    wanted = states.ndim == 2 and states.shape[1] == model.nx and len(states) > 1
+    if not wanted or not np.isfinite(states).all():
         raise ValueError(f"states must be finite with shape (N, {model.nx}), got {states.shape}")
+    others = {"risk": problem.risk, "chance": problem.chance, "stop": problem.stop}
+    others["input_rate"] = problem.input_rate
+    if unfit := [name for name, wish in others.items() if wish is not None]:
+        raise ValueError(f"problem: a value is not iterated under its {unfit[0]}")
+    if Reward(model.system, problem.cost, parameters=np.zeros(len(problem.cost.parameters))).timed:
+        raise ValueError("problem: its stage cost depends on the step k, and a value does not")
     if not problem.discount < 1:
         raise ValueError("problem: value iteration wants a discount below 1, got 1")
     if problem.n_parameters:
         raise ValueError("problem: a value cannot follow parameters π, and this problem has some")
     counts = {"rounds": rounds, "candidates": candidates, "epochs": epochs, "knots": knots}
     for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
+        if not isinstance(count, int | np.integer) or count < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
     coordinates = Coordinates(model.system)
     x, pi = torch.tensor(states), torch.zeros(H + 1, 0, dtype=torch.float64)
     o = coordinates.observed(x)
@@ -85,9 +97,12 @@ def iterate_value(
         points = torch.cat([best, *_drawn(space, best, candidates, generator)], 1)
         with torch.no_grad():
             total, violation = ahead.cost_of(x[:, None], space.inputs(points, origin), pi)
-        least, leader = (total + _PENALTY * violation).nan_to_num(nan=torch.inf).min(1)
-        best = points[torch.arange(len(x)), leader][:, None]
-        known = torch.isfinite(least)
+        leader = (total + _PENALTY * violation).nan_to_num(nan=torch.inf).argmin(1, keepdim=True)
+        least, outside = total.gather(1, leader)[:, 0], violation.gather(1, leader)[:, 0]
+        best = points[torch.arange(len(x)), leader[:, 0]][:, None]
+        known = torch.isfinite(least) & (outside <= FEASIBLE)
+        if int(known.sum()) < 2:
+            raise ValueError("states: from nearly all of them every candidate leaves the bounds")
         step = rate * max(_LAST, (1 + math.cos(math.pi * i / rounds)) / 2)
         error = _regressed(value, o[known], -least[known], epochs, step, generator)
         if progress is not None:
@@ -99,11 +114,11 @@ def iterate_value(
 def _blank(
     problem: OptimalControlProblem, x: Tensor, o: Tensor, hidden: tuple[int, ...], seed: int
 ) -> Value:
-    """V = what the best of the states would give for ever, in units of what rewards differ by."""
+    """V = what the best reward would give for ever, in units of what rewards differ by."""
     reward = Reward(problem.model.system, problem.cost)
     with torch.no_grad():
         r = reward(x, torch.tensor(problem.rest).expand(len(x), -1))
-    spread, ceiling = float(r.std()), float(r.max()) / (1 - problem.discount)
+    spread, ceiling = float(r.std()), _largest(problem, reward, x) / (1 - problem.discount)
     scale = problem.horizon * max(spread, 1e-12)
     # not odd as tanh is, which would see no slope in what is symmetric
     network = MLP(hidden, activation="silu", seed=seed).sized(o.shape[-1], 1)
@@ -111,6 +126,31 @@ def _blank(
     network.standardize(o.mean(0), o.std(0).clamp_min(1e-6), unit)
     mean = torch.tensor(ceiling, dtype=torch.float64)
     return Value(network, mean, ceiling=ceiling, width=scale / 20)
+
+
+def _largest(problem: OptimalControlProblem, reward: Reward, x: Tensor) -> float:
+    """The largest reward of a step, by ascent from all states, inside their range and the bounds
+    of inputs."""
+    low, high = x.min(0).values, x.max(0).values
+    bottom, top = torch.tensor(problem.input_low), torch.tensor(problem.input_high)
+    # from rest, the middle and both bounds of the inputs, at shares of the ranges
+    starts = torch.stack([torch.tensor(problem.rest), (bottom + top) / 2, bottom, top])
+    span, reach = (high - low).clamp_min(1e-12), (top - bottom).clamp_min(1e-12)
+    a = ((x - low) / span).repeat(len(starts), 1).requires_grad_()
+    b = ((starts.repeat_interleave(len(x), 0) - bottom) / reach).requires_grad_()
+    optimizer = torch.optim.Adam([a, b], lr=0.05)
+    best = -math.inf
+    for step in range(_ASCENT):
+        optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / _ASCENT) + 1e-4
+        r = reward(low + span * a, bottom + reach * b)
+        best = max(best, float(r.detach().nan_to_num(nan=-math.inf).max()))
+        optimizer.zero_grad()
+        (-r.nan_to_num(nan=0.0).sum()).backward()
+        optimizer.step()
+        with torch.no_grad():
+            a.clamp_(0, 1)
+            b.clamp_(0, 1)
+    return best
 
 
 def _drawn(

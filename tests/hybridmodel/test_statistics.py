@@ -32,6 +32,12 @@ def test_the_same_numbers_give_the_same_interval() -> None:
     assert (low, high) == pytest.approx((2.5, 2.5))
 
 
+def test_what_never_ends_counts_as_the_worst() -> None:
+    assert interquartile_mean([1.0, 2.0, 3.0, np.inf]) == 2.5
+    assert interquartile_mean([1.0, 2.0, np.inf, np.inf]) == np.inf
+    assert interval([1.0, 2.0, 3.0, np.inf])[1] == np.inf
+
+
 @pytest.mark.parametrize("values", [[], [1.0, float("nan")], [[1.0]]])
 def test_what_is_no_list_of_numbers_is_refused(values: list) -> None:
     with pytest.raises(ValueError, match="values must be"):

@@ -92,8 +92,35 @@ def test_it_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     run(tmp_path, episodes=1)
-    with pytest.raises(ValueError, match=r"folder: .* holds episodes of another"):
+    with pytest.raises(ValueError, match=r"folder: .* holds episodes of another seed"):
         run(tmp_path, episodes=1, seed=1)
+
+
+def test_an_episode_is_never_collected_twice(tmp_path: Path) -> None:
+    def failing(model, train, validation, seed):
+        raise RuntimeError("no fit")
+
+    Counted.count = 0
+    with pytest.raises(RuntimeError, match="no fit"):
+        learn(
+            plant(Counted),
+            hybrid(),
+            control,
+            episodes=1,
+            steps=20,
+            fitting=failing,
+            folder=tmp_path,
+        )
+    found = learn(
+        plant(Counted), hybrid(), control, episodes=1, steps=20, fitting=None, folder=tmp_path
+    )
+    assert Counted.count == found.history[-1]["steps"] == 20
+
+
+def test_a_plant_of_another_step_is_refused() -> None:
+    slow = envs.OdePlant(SYSTEM, dt=0.1, reward=Reward(SYSTEM, COST).of_plant)
+    with pytest.raises(ValueError, match=r"plant: a step of it lasts 0.1 s, one of the model 0.05"):
+        learn(slow, hybrid(), control, episodes=1, steps=5, fitting=None)
 
 
 def test_steps_are_those_of_the_plant_but_for_trials() -> None:

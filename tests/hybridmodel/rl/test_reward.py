@@ -84,6 +84,31 @@ def test_a_changed_reward_needs_no_other_model() -> None:
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in before.items())
 
 
+def test_a_chance_of_ending_is_one() -> None:
+    x, u = data(2000).x, data(2000).u
+    ended = torch.rand(2000, generator=torch.Generator().manual_seed(3)) < 0.05
+    constant = torch.ones(2000, dtype=torch.float64)
+    cost = fit_reward(SYSTEM, Transitions(x, u, constant, x, ended), epochs=15).cost
+    assert cost.network.ending is not None
+    chance = torch.sigmoid(cost.network.ending(cost.seen(x, u)))
+    assert float(chance.mean()) == pytest.approx(0.05, abs=0.02)
+    assert cost.loss == pytest.approx(100.0)  # a hundred steps of 1
+    alone = Reward(SYSTEM, cost.rewards)(x[:5], u[:5])
+    assert torch.allclose(alone, constant[:5], atol=0.05)
+
+
+def test_a_reward_knows_whether_it_depends_on_the_step() -> None:
+    class Late(hm.Cost):
+        def stage(self, x, u, k, pi):
+            return k * x[0] ** 2
+
+        def terminal(self, x, pi):
+            return x[0]
+
+    assert Reward(SYSTEM, Late()).timed
+    assert not Reward(SYSTEM, COST).timed
+
+
 def test_the_same_seed_learns_the_same_bits() -> None:
     first, again = (fit_reward(SYSTEM, data(200), epochs=3, seed=5) for _ in range(2))
     for a, b in zip(first.cost.network.parameters(), again.cost.network.parameters(), strict=True):

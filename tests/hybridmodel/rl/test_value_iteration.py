@@ -87,6 +87,45 @@ def test_no_value_exceeds_its_ceiling() -> None:
     assert torch.allclose(value.unbounded_from(value(o)[low]), value.unbounded(o)[low])
 
 
+def test_a_reward_for_inputs_lifts_the_ceiling() -> None:
+    class Push(hm.Cost):
+        """ℓ = (u − 1)², which rest does not see."""
+
+        def stage(self, x, u, k, pi):
+            return (u[0] - 1) ** 2
+
+        def terminal(self, x, pi):
+            return 0 * x[0]
+
+    model = hm.HybridModel(physics.Pendulum(), dt=0.05)
+    problem = hm.OptimalControlProblem(model, Push(), horizon=2, discount=0.9)
+    states = np.random.default_rng(0).uniform(-1, 1, (50, 2))
+    found = iterate_value(problem, states, rounds=5, hidden=(8,), candidates=8, knots=2)
+    value = found.value(found.coordinates.observed(torch.tensor(states)))
+    assert found.value.ceiling == pytest.approx(0, abs=1e-6)
+    assert float(value.detach().min()) > -2
+
+
+def test_a_bound_takes_value_away_and_no_more() -> None:
+    system = physics.Pendulum()
+    model = hm.HybridModel(system, dt=0.05)
+    cost = hm.Quadratic(system, state={"angle": 1.0}, input={"torque": 0.01}, target={"angle": 3.0})
+    states = np.random.default_rng(0).uniform(-1, 1, (300, 2)) * np.array([np.pi, 4.4])
+    free = ((-np.inf, -np.inf), (np.inf, np.inf))
+    tight = ((-np.inf, -4.0), (np.inf, 4.0))
+    values = []
+    for bounds in (free, tight):
+        problem = hm.OptimalControlProblem(
+            model, cost, horizon=5, discount=0.9, state_bounds=bounds
+        )
+        found = iterate_value(problem, states, rounds=40, hidden=(32, 32), epochs=15)
+        at = torch.tensor([[3.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+        values.append(found.value(found.coordinates.observed(at)).detach())
+    unbounded, bounded = values
+    assert bool((bounded <= unbounded + 3.0).all())
+    assert float(bounded[0, 0]) > -3.0
+
+
 def test_bad_arguments_are_named(swing_up) -> None:
     problem, _ = swing_up
     with pytest.raises(ValueError, match="states must be finite"):
