@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import hybridmodel as hm
+import physics
+from hybridmodel import placement, residuals
 from hybridmodel.demo.pendulum import PENDULUM
 from hybridmodel.envs import BulletPendulum
 from hybridmodel.envs.pixels import Pixels
@@ -20,9 +23,9 @@ DT = 0.04
 
 
 def main(quick: bool = False) -> None:
-    system = PENDULUM.system
-    options = {"dt": DT, "render_mode": "rgb_array", "size": (64, 64)}
-    pixels = Pixels(BulletPendulum(system, hidden=PENDULUM.hidden, **options))
+    system = physics.Pendulum(inputs=PENDULUM.system.inputs)
+    options: dict[str, Any] = {"dt": DT, "render_mode": "rgb_array", "size": (128, 128)}
+    pixels = Pixels(BulletPendulum(system, hidden=PENDULUM.hidden, **options), size=64)
     draw = np.random.default_rng(0)
     frames = []
     for k in range(4 if quick else 16):  # anywhere on the circle, as Gymnasium's pendulum starts
@@ -31,8 +34,17 @@ def main(quick: bool = False) -> None:
         frames.append(watch(pixels, excitation, steps=60, seed=k, state=state))
     steps = sum(f.steps for f in frames)
 
-    model = hm.HybridModel(system, dt=DT, fit_parameters=("damping", "motor_gain"))
-    effort = {"starts": 4, "rounds": 1, "updates": 50, "folds": 2} if quick else {}
+    model = hm.HybridModel(
+        system,
+        residuals.MLP((32, 32)),
+        dt=DT,
+        placement=placement.input,
+        hold=True,
+        fit_parameters=("damping", "motor_gain"),
+    )
+    effort: dict[str, Any] = {"residual_epochs": 15}
+    if quick:
+        effort = {"starts": 4, "rounds": 1, "updates": 50, "folds": 2}
     latent = fit_encoder(model, frames, process_noise=(1e-3, 0.05), **effort)
     for name, value in latent.model.parameter_values().items():
         print(f"{name}: {float(system.parameters[name]):.3f} → {value:.3f}")
@@ -52,7 +64,8 @@ def main(quick: bool = False) -> None:
     loop = hm.receding_horizon(planner, every=2, estimator=latent.estimator())
     swing = watch(pixels, Seeing(latent, loop), steps=20 if quick else 200, seed=0)
     assert swing.x is not None
-    print(f"after {DT * swing.steps:.1f} s of control from images: {swing.x[-1, 0]:.2f} rad")
+    short = abs(math.remainder(swing.x[-1, 0] - math.pi, 2 * math.pi))
+    print(f"after {DT * swing.steps:.1f} s of control from images: {short:.2f} rad from upright")
     if not quick:
         Path("runs").mkdir(exist_ok=True)
         draw_page(Path("runs/pixels.png"), encoded, true, swing)

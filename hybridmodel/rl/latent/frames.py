@@ -58,7 +58,7 @@ class PixelPolicy(Protocol):
         """Forget the past; all randomness of the coming episode follows from the seed."""
         ...
 
-    def __call__(self, t: float, image: np.ndarray) -> Array:
+    def __call__(self, t: float, image: np.ndarray, /) -> Array:
         """u (nu,) to be held from time t [s], when the camera saw `image`."""
         ...
 

@@ -124,7 +124,10 @@ def fit_latent(
 
 @dataclass(eq=False)
 class FreePolicy:
-    """CEM in the free latent space, replanned every `every` steps; a policy of images."""
+    """CEM in the free latent space, replanned every `every` steps; a policy of images.
+
+    last   so many times the last reward of a plan counts, for want of a terminal cost
+    """
 
     model: FreeLatent
     horizon: int = 50
@@ -133,6 +136,7 @@ class FreePolicy:
     iterations: int = 5
     knots: int = 12
     every: int = 2
+    last: float = 1.0
 
     def reset(self, seed: int | None) -> None:
         """Forget the past."""
@@ -141,10 +145,10 @@ class FreePolicy:
         self._plan: Tensor | None = None
         self._age = 0
 
-    def __call__(self, t: float, image: np.ndarray) -> Array:
-        """u (nu,) at t [s] from an image (h, w)."""
+    def __call__(self, t: float, y: np.ndarray) -> Array:
+        """u (nu,) at t [s] from an image y (h, w)."""
         with torch.no_grad():
-            z = self.model.features(image)
+            z = self.model.features(y)
             h = self.model.encoded(z, z if self._before is None else self._before)
             self._before = z
             if self._plan is None or self._age >= self.every:
@@ -169,7 +173,7 @@ class FreePolicy:
             points[0] = mean
             a = weights @ points
             _, rewards = self.model.ahead(h.expand(self.samples, -1), a)
-            total = rewards.sum(-1).nan_to_num(-torch.inf)
+            total = (rewards.sum(-1) + (self.last - 1) * rewards[:, -1]).nan_to_num(-torch.inf)
             order = total.topk(self.elites).indices
             if float(total[order[0]]) > most:
                 best, most = a[order[0]], float(total[order[0]])

@@ -70,9 +70,9 @@ class Seeing:
         self.policy.reset(seed)
         self.states = []
 
-    def __call__(self, t: float, image: np.ndarray) -> Array:
-        """u (nu,) at t [s] from an image (h, w)."""
-        u = self.policy(t, self.latent.measured(image))
+    def __call__(self, t: float, y: np.ndarray) -> Array:
+        """u (nu,) at t [s] from an image y (h, w)."""
+        u = self.policy(t, self.latent.measured(y))
         known = self.gated.ekf.x
         nx = self.latent.model.nx
         self.states.append(np.full(nx, np.nan) if known is None else known.copy())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -62,7 +64,7 @@ def model() -> HybridModel:
 @pytest.fixture(scope="module")
 def latent(frames: list[Frames]) -> Latent:
     blind = [Frames(f.images, f.u) for f in frames]
-    effort = {"starts": 6, "rounds": 8, "updates": 100}
+    effort: dict[str, Any] = {"starts": 6, "rounds": 8, "updates": 100}
     return fit_encoder(model(), blind, process_noise=(1e-3, 0.02), **effort)
 
 
@@ -97,7 +99,7 @@ def test_the_same_seed_gives_the_same_bits(frames: list[Frames], latent: Latent)
     z, u = encoder.features(images), [f.u for f in frames]
 
     def once() -> tuple[np.ndarray, dict[str, float], torch.Tensor]:
-        effort = {"rounds": 1, "updates": 20, "folds": 2}
+        effort: dict[str, Any] = {"rounds": 1, "updates": 20, "folds": 2}
         fitted = fit_encoder(
             model(), frames[:4], process_noise=(1e-3, 0.02), warm=latent, seed=5, **effort
         )
@@ -152,7 +154,7 @@ def test_watch_and_the_pure_latent_model() -> None:
     assert seen.reward is not None
     assert np.allclose(seen.reward, -(seen.x[:-1, 0] ** 2))
     free = fit_latent([seen], SYSTEM.inputs, updates=5, batch=8)
-    policy = FreePolicy(free, horizon=10, samples=20, elites=4, iterations=2, knots=4)
+    policy = FreePolicy(free, horizon=10, samples=20, elites=4, iterations=2, knots=4, last=10.0)
     again = watch(pixels, policy, steps=3, seed=3)
     assert (np.abs(again.u) <= 3.0).all()
     pixels.close()
