@@ -58,7 +58,7 @@ RATE, BATCH, DISCOUNT, TARGET_RATE = 1e-3, 256, 0.98, 0.01
 ENTROPY = "auto_0.1"  # α starts where rewards of about 1 are worth more than entropy
 
 LENGTH = 50  # of imagined rollouts [steps]
-STOP = 0.15  # disagreement that 5 to 20 % of early imagined steps exceed
+STOP = 0.22  # disagreement that some early imagined steps exceed, and later hardly any
 PENALTY = 1.0  # of a step where the correction may be anything of its usual size
 
 # stop and penalty of each way with the model
