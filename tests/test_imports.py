@@ -57,6 +57,7 @@ ROOMS = (
         (
             "hybridmodel.rl.agent",
             "hybridmodel.rl.model_env",
+            "hybridmodel.rl.stable_env",
             "hybridmodel.rl.latent",
         ),
         (

@@ -3,7 +3,8 @@
     learn          collect, fit, plan, again                 dyna    a policy taught by the model
     Reward, fit_reward, Curiosity                            what is wanted
     Value, WithValue, iterate_value                          what lies behind the horizon
-    Agent, ModelEnv, ModelVectorEnv, Scaled, Coordinates     policies and their environments
+    Agent, Coordinates, Scaled                               policies, on plants
+    ModelEnv, ModelVectorEnv, StableVectorEnv                and in models
     branched, Imagination, Transitions, Episode              steps, imagined and real
     InverseModel, fit_inverse, solve_inverse, proposal       inputs from one state to another
     query_errors, exploitation_gap, event_errors             whether the model serves control
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from hybridmodel.rl.reward import fit_reward as fit_reward
     from hybridmodel.rl.solved_inverse import ModelInverse as ModelInverse
     from hybridmodel.rl.solved_inverse import solve_inverse as solve_inverse
+    from hybridmodel.rl.stable_env import StableVectorEnv as StableVectorEnv
     from hybridmodel.rl.transitions import Episode as Episode
     from hybridmodel.rl.transitions import Transitions as Transitions
     from hybridmodel.rl.transitions import run_episode as run_episode
@@ -93,6 +95,7 @@ _HOMES = {
     "rare_events": ("EventErrors", "event_errors"),
     "reward": ("LearnedReward", "Reward", "fit_reward"),
     "solved_inverse": ("ModelInverse", "solve_inverse"),
+    "stable_env": ("StableVectorEnv",),
     "transitions": ("Episode", "Transitions", "run_episode"),
     "value": ("Value", "WithValue"),
     "value_iteration": ("iterate_value",),
