@@ -85,22 +85,42 @@ def rows(results: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
                 continue
             for column in COLUMNS:
                 for step in STEPS:
-                    name = f"{task}, {row}: error {column}, {step} steps"
+                    name = f"control errors, {task}, {row}: error {column}, {step} steps"
                     yield _row(name, [n[f"{column} {step}"] for n in found], "% of range")
-            yield _row(f"{task}, {row}: gap, half", [n["gap half"] for n in found], "% of cost")
-            yield _row(f"{task}, {row}: gap, whole", [n["gap whole"] for n in found], "% of cost")
             yield _row(
-                f"{task}, {row}: plans that promised too much", [n["optimism"] for n in found], "%"
+                f"control errors, {task}, {row}: gap, half",
+                [n["gap half"] for n in found],
+                "% of |cost|",
             )
-            yield _row(f"{task}, {row}: closed-loop cost", [n["cost"] for n in found])
+            yield _row(
+                f"control errors, {task}, {row}: gap, whole",
+                [n["gap whole"] for n in found],
+                "% of |cost|",
+            )
+            yield _row(
+                f"control errors, {task}, {row}: plans that promised too much",
+                [n["optimism"] for n in found],
+                "%",
+            )
+            yield _row(
+                f"control errors, {task}, {row}: closed-loop cost", [n["cost"] for n in found]
+            )
     for row in ROWS:
         found = [n for c, n in results if c["kind"] == "contact" and c["row"] == row]
         if not found:
             continue
         for kind in ("all", "contact", "quiet"):
-            yield _row(f"table, {row}: error {kind}", [n[kind] for n in found], "% of range")
-        yield _row(f"table, {row}: contact / quiet", [n["ratio"] for n in found], "×")
-        yield _row(f"table, {row}: steps in contact", [n["share"] for n in found], "%")
+            yield _row(
+                f"control errors, table, {row}: error {kind}",
+                [n[kind] for n in found],
+                "% of range",
+            )
+        yield _row(
+            f"control errors, table, {row}: contact / quiet", [n["ratio"] for n in found], "×"
+        )
+        yield _row(
+            f"control errors, table, {row}: steps in contact", [n["share"] for n in found], "%"
+        )
 
 
 def _row(figure: str, values: list[float], unit: str = "") -> Row:

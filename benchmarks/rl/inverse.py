@@ -8,11 +8,13 @@ state that it reaches is compared with the window's last, scaled by the range of
 Planned: CEM with few samples on the hybrid, from rest to upright ("up") and between states of a
 log that are 10 steps apart ("reach"), with the inverse of n = 10 as its policy; "warm" is the
 latter with the n inputs as its warm start instead. Costs in the model, and of the inputs in the
-plant.
+plant. Time: of one pair of states (n = 10, 15 iterations where it is solved), and of a plan from
+rest to upright with the inverse as its policy (3 iterations at every step).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -45,6 +47,7 @@ WINDOWS = 40
 COSTS = [f"{goal} {where}" for goal in ("up", "reach", "warm") for where in ("plan", "plant")]
 BUDGET = {"samples": 40, "elites": 6, "iterations": 3}  # of each plan
 REACH = STEPS[-1]  # steps
+TIMES = ("time of an inverse", "time of a plan")
 
 
 def cells(quick: bool) -> list[dict[str, Any]]:
@@ -67,6 +70,8 @@ def cell(arguments: dict[str, Any]) -> dict[str, Any]:
             errors = _reached(task, plant, others, inverse, n, seed)
             numbers[f"rms {n}"] = 100 * float(np.sqrt(np.mean(errors**2)))
             numbers[f"median {n}"] = 100 * float(np.median(errors))
+            if inverse is not None and n == STEPS[-1]:
+                numbers[TIMES[0]] = _milliseconds(inverse, others, n)
         # in a policy the search is done again at every step, and need not end
         quick = _inverse(task, kind, data, hybrid, STEPS[-1], seed, iterations=3)
         whole = replace(quick, iterations=30) if isinstance(quick, ModelInverse) else quick
@@ -75,15 +80,15 @@ def cell(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def rows(results: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
     figures = [f"{what} {n}" for n in STEPS for what in ("rms", "median")]
-    units = dict.fromkeys(figures, "% of range")
+    units = dict.fromkeys(figures, "% of range") | dict.fromkeys(TIMES, "ms")
     for task in TASKS:
         for kind in KINDS:
             found = [n for c, n in results if (c["task"], c["inverse"]) == (task, kind)]
-            for name in (*figures, *COSTS):
-                values = [n[name] for n in found]
+            for name in (*figures, *COSTS, *TIMES):
+                values = [n[name] for n in found if name in n]
                 if values:
                     yield Row(
-                        f"{task}, {kind}: {name}",
+                        f"inverse, {task}, {kind}: {name}",
                         interquartile_mean(values),
                         units.get(name, ""),
                         seeds=len(values),
@@ -143,6 +148,19 @@ def _reached(
     return np.sqrt(np.mean(error**2, axis=1))
 
 
+def _milliseconds(inverse: Inverse, data: Dataset, n: int) -> float:
+    """Median over single pairs of states, once all is compiled."""
+    windows = data.windows(n)
+    assert windows.x is not None
+    spent = []
+    with torch.no_grad():
+        for x in torch.tensor(windows.x[:: max(1, len(windows) // 11)]):
+            began = time.perf_counter()
+            inverse.mean(x[0], x[-1])
+            spent.append(time.perf_counter() - began)
+    return 1e3 * float(np.median(spent[1:]))
+
+
 def _planned(
     task: Task,
     plant: Environment,
@@ -159,7 +177,9 @@ def _planned(
     target = torch.tensor(control.target_state(task.system))
     generator = np.random.default_rng((53, seed))
     rest = generator.uniform(-0.1, 0.1, (4, task.system.nx))
-    found = [_plan(plant, up, x0, _policy(inverse, target), seed + k) for k, x0 in enumerate(rest)]
+    policy = _policy(inverse, target)
+    plans = [_planner(up, policy).plan(x0, seed=seed + k) for k, x0 in enumerate(rest)]
+    found = [_costs(plant, up, plan) for plan in plans]
     windows = data.windows(REACH)
     assert windows.x is not None
     between, warm = [], []
@@ -167,15 +187,17 @@ def _planned(
         ends = windows.x[i, [0, -1]]
         problem = _reaching(task, model, data, ends[1])
         policy = _policy(inverse, torch.tensor(ends[1]))
-        between.append(_plan(plant, problem, ends[0], policy, seed + k))
+        plan = _planner(problem, policy).plan(ends[0], seed=seed + k)
+        between.append(_costs(plant, problem, plan))
         guess = None
         if whole is not None:
             u = whole.mean(*torch.tensor(ends)).detach().numpy()
             u = np.clip(u, problem.input_low, problem.input_high)
             cost, x, _ = problem.evaluate(ends[0], u)
             guess = Plan(u=u, x=x, cost=cost, status=Status.BUDGET)
-        warm.append(_plan(plant, problem, ends[0], None, seed + k, guess))
-    numbers = {}
+        plan = _planner(problem, None).plan(ends[0], seed=seed + k, warm_start=guess)
+        warm.append(_costs(plant, problem, plan))
+    numbers = {TIMES[1]: 1e3 * float(np.median([plan.seconds for plan in plans[1:]]))}
     for name, costs in (("up", found), ("reach", between), ("warm", warm)):
         numbers[f"{name} plan"], numbers[f"{name} plant"] = np.mean(costs, axis=0).tolist()
     return numbers
@@ -202,16 +224,11 @@ def _reaching(
     return OptimalControlProblem(model, cost, horizon=REACH)
 
 
-def _plan(
-    plant: Environment,
-    problem: OptimalControlProblem,
-    x0: np.ndarray,
-    policy: Callable[[Tensor], Tensor] | None,
-    seed: int,
-    guess: Plan | None = None,
-) -> tuple[float, float]:
-    """Cost of one plan, and of its inputs in the plant."""
+def _planner(problem: OptimalControlProblem, policy: Callable[[Tensor], Tensor] | None) -> CEM:
     knots = min(10, problem.horizon)
-    planner = CEM(problem, **BUDGET, knots=knots, policy=policy, policy_share=0.25)
-    plan = planner.plan(x0, seed=seed, warm_start=guess)
+    return CEM(problem, **BUDGET, knots=knots, policy=policy, policy_share=0.25)
+
+
+def _costs(plant: Environment, problem: OptimalControlProblem, plan: Plan) -> tuple[float, float]:
+    """Cost of one plan, and of its inputs in the plant."""
     return tuple(exploitation_gap(problem, plant, [(0.0, plan)]).total[0].tolist())

@@ -108,9 +108,9 @@ def rows(results: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for c, numbers in results:
         if c["kind"] == "reward":
-            name = f"reward {c['reward']}, {c['samples']} samples"
+            name = f"objectives, reward {c['reward']}, {c['samples']} samples"
         else:
-            name = f"ensemble on 15 s, plans with {c['plans with']}"
+            name = f"objectives, ensemble on 15 s, plans with {c['plans with']}"
         groups.setdefault(name, []).append(numbers)
     for name, found in groups.items():
         for figure, unit in (("cost", ""), ("success", "%"), ("ms per plan", "ms")):

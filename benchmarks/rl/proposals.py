@@ -6,7 +6,9 @@
     learned   p(u | s, s′) fitted on the hybrid's logs, toward the joint path
 
 The plant (PyBullet) carries 2 kg and has friction that the nominal physics does not know. All plan
-on the same hybrid with the same number of samples and begin with the torques that hold the arm.
+on the same hybrid, of the demonstration's quick recipe, with the same number of samples, and begin
+with the torques that hold the arm. The deviation of the samples differs: 3 % of half a range
+without a policy, which has to find all by itself, and 2 % about what a policy proposes.
 The joint path is the reference's inverse kinematics, found before the loop.
 """
 
@@ -57,7 +59,7 @@ def cells(quick: bool) -> list[dict[str, Any]]:
 def cell(arguments: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     kind, seed = arguments["proposal"], arguments["seed"]
-    task, (train, model) = kuka(), _fitted(seed, arguments["quick"])
+    task, (train, model) = kuka(), _fitted(seed)
     control = task.control
     assert isinstance(control, Following)
     policy = _policy(kind, task, model, train, seed)
@@ -110,7 +112,7 @@ def rows(results: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
                 values = [n[name] for n in found]
                 if values:
                     yield Row(
-                        f"{samples} samples, {kind}: {name}",
+                        f"proposals, {samples} samples, {kind}: {name}",
                         interquartile_mean(values),
                         unit,
                         seeds=len(values),
@@ -119,7 +121,7 @@ def rows(results: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
 
 
 @cache
-def _fitted(seed: int, quick: bool) -> tuple[Dataset, HybridModel]:
+def _fitted(seed: int) -> tuple[Dataset, HybridModel]:
     """Logs of led motions, and the hybrid on them; the cells of a seed share both."""
     task = kuka().quick()
     with task.plant("pybullet") as plant:

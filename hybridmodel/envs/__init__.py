@@ -5,7 +5,7 @@
                     BulletQuadrotor; BulletCar beside them
     GymnasiumPlant  any Gymnasium environment whose state is known
     MujocoPlant     MuJoCo: pendulum, cart-pole, double pendulum and robots
-    Pixels          any of these seen through its camera
+    Pixels          a PyBullet plant seen through its camera
     HiddenEffects   what the physics does not know; RobotEffects, AerialEffects, VehicleEffects
     BulletSettings  what the engine is told
 

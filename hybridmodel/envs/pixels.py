@@ -21,13 +21,13 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, section 2.5.1
 class Pixels(gymnasium.Env[np.ndarray, np.ndarray]):
     """A plant whose observation is what its own `render` shows.
 
-    plant   made with render_mode="rgb_array"; a square frame whose side is `size` or a multiple
-            of it costs nothing extra, larger ones are averaged over blocks
+    plant   made with render_mode="rgb_array", as PyBullet's plants can be; of its frame the square
+            in the middle is averaged to `size`, and rendering a frame of that very size is fastest
     size    height and width of the image
     stack   how many frames an observation holds: (size, size) of one, (stack, size, size) of more;
             an episode begins with copies of its first frame
 
-    Raises ValueError naming the argument.
+    Raises ValueError naming the argument, also for a frame that is smaller than `size`.
     """
 
     def __init__(self, plant: Environment, *, size: int = 64, stack: int = 1) -> None:
@@ -38,11 +38,25 @@ class Pixels(gymnasium.Env[np.ndarray, np.ndarray]):
                 f"plant must be made with render_mode='rgb_array', got {plant.render_mode!r}"
             )
         for name, count in (("size", size), ("stack", stack)):
-            if not isinstance(count, int) or count < 1:
+            whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+            if not whole or count < 1:
                 raise ValueError(f"{name} must be an integer ≥ 1, got {count!r}")
+        size, stack = int(size), int(stack)
         self.plant, self.size, self.stack = plant, size, stack
         self.dt, self.render_mode, self.metadata = plant.dt, plant.render_mode, plant.metadata
         self.action_space = plant.action_space
+        picture = plant.render()
+        if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] < 3:
+            raise ValueError(f"plant must render (height, width, 3) images, got {type(picture)}")
+        height, width = picture.shape[:2]
+        side = min(height, width)
+        if side < size:
+            raise ValueError(
+                f"plant renders {width} × {height} pixels, which must be at least size = {size}"
+            )
+        top, left = (height - side) // 2, (width - side) // 2
+        self._square = slice(top, top + side), slice(left, left + side)
+        self._average = _averaging(self.size, side)
         shape = (size, size) if stack == 1 else (stack, size, size)
         self.observation_space = gymnasium.spaces.Box(0, 255, shape, dtype=np.uint8)
         self._frames: deque[np.ndarray] = deque(maxlen=stack)
@@ -77,13 +91,13 @@ class Pixels(gymnasium.Env[np.ndarray, np.ndarray]):
     def _seen(self) -> np.ndarray:
         picture = self.render()
         assert picture is not None  # the plant renders, see above
-        height, width = picture.shape[:2]
-        if height != width or height % self.size:
-            raise ValueError(
-                f"plant renders {width} × {height} pixels, wanted a square with a multiple of "
-                f"{self.size} a side: make it with size=({self.size}, {self.size})"
-            )
-        n = height // self.size
-        fine = picture[..., :3].astype(np.float64) @ _LUMA
-        blocks = fine.reshape(self.size, n, self.size, n).mean(axis=(1, 3))
-        return blocks.round().astype(np.uint8)
+        fine = picture[self._square][..., :3].astype(np.float64) @ _LUMA
+        return (self._average @ fine @ self._average.T).round().astype(np.uint8)
+
+
+def _averaging(size: int, side: int) -> np.ndarray:
+    """(size, side) shares of each fine row in each coarse one; the identity where they are one."""
+    ends = np.arange(size + 1)[:, None] * side / size
+    fine = np.arange(side)
+    shared = np.minimum(ends[1:], fine + 1) - np.maximum(ends[:-1], fine)
+    return np.clip(shared, 0, None) * size / side

@@ -59,22 +59,30 @@ def query_picture(found: Mapping[str, QueryErrors]) -> Picture:
         image = svg(figure)
     best = rows[-1]
     at = {column: 100 * found[best].at(column, steps[0]) for column in COLUMNS}
+    beside = f"its error on held-out logs ({at['held out']:.2g} %)"
+    if at["held out"] > 0:
+        beside = f"{times(at['queried'] / at['held out'])} times {beside}"
+    else:
+        beside = f"beside {beside}"
     finding = (
         f"Where its plans ask, {best} is off by {at['queried']:.2g} % of the range after "
-        f"{_counted(steps[0])}, {times(at['queried'] / at['held out'])} times its error on "
-        f"held-out logs ({at['held out']:.2g} %)."
+        f"{_counted(steps[0])}, {beside}."
     )
-    count = len(found[best].errors["queried"])
+    count, dropped = len(found[best].errors["queried"]), found[best].dropped
     reading = (
         "Dots: root mean square; bars: the middle window. Held out: logs of excitations. Executed: "
         f"the closed loop's own. Queried: {count} pieces of plans, states that a plan expected and "
-        "inputs that it chose, from which the plant was started."
+        "inputs that it chose, from which the plant was started"
+        f"{f'; {dropped} more that it could not follow to their end are left out' * (dropped > 0)}."
     )
     return Picture(image, finding, reading)
 
 
 def exploitation_picture(found: Mapping[str, ExploitationGap]) -> Picture:
-    """What plans promised against what the plant asked for the same inputs, by horizon."""
+    """What plans promised against what the plant asked for the same inputs, by horizon.
+
+    Costs may have any sign: gaps are shares of the mean size of the realised cost at that horizon.
+    """
     rows = _rows(found)
     with canvas(3.2) as figure:
         by_step, whole = figure.subplots(1, 2, width_ratios=[1.5, 1])
@@ -89,22 +97,12 @@ def exploitation_picture(found: Mapping[str, ExploitationGap]) -> Picture:
         by_step.axhline(0, color=INK, lw=0.8, ls=(0, (5, 3)))
         by_step.set_xlim(0, longest)
         by_step.set_xlabel(f"steps counted ({1e3 * next(iter(found.values())).dt:g} ms each)")
-        by_step.set_ylabel("realised − predicted [% of realised]")
+        by_step.set_ylabel("realised − predicted [% of |realised|]")
         by_step.set_title("Gap by horizon")
         by_step.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         grid(by_step)
         totals = np.concatenate([found[row].total for row in rows])
-        known = totals[totals > 0]
-        span = np.array([0.9 * known.min(), 1.1 * known.max()]) if len(known) else np.ones(2)
-        whole.plot(span, span, color=INK, lw=0.8, ls=(0, (5, 3)))
-        for axis in (whole.xaxis, whole.yaxis):
-            axis.set_major_formatter(FuncFormatter(plain))
-        if span[1] > 30 * span[0]:
-            whole.set_xscale("log")
-            whole.set_yscale("log")
-            for axis in (whole.xaxis, whole.yaxis):
-                axis.set_major_formatter(FuncFormatter(plain))
-                axis.set_minor_locator(LogLocator(subs=()))
+        _diagonal(whole, totals[np.isfinite(totals)])
         whole.set_title("Whole plans, terminal cost included")
         whole.set_xlabel("predicted cost")
         whole.set_ylabel("realised cost")
@@ -112,24 +110,34 @@ def exploitation_picture(found: Mapping[str, ExploitationGap]) -> Picture:
         label_ends(by_step, {row: 100 * found[row].quantiles((0.5,))[0, -1] for row in rows})
         image = svg(figure)
     best = found[rows[-1]]
+    middle = 100 * float(best.quantiles((0.5,))[0, -1])
     finding = (
-        f"Over all {best.predicted.shape[1]} steps the plant asks "
-        f"{100 * best.quantiles((0.5,))[0, -1]:.2g} % more than {rows[-1]} promised (median of "
+        f"Over all {best.predicted.shape[1]} steps the plant's cost lies {abs(middle):.2g} % of "
+        f"its mean size {'above' if middle >= 0 else 'below'} what {rows[-1]} promised (median of "
         f"{len(best.t)} plans), and {100 * best.optimism()[-1]:.0f} % of its plans promised too "
         "much."
     )
     reading = (
         "Each plan's inputs were applied to the plant without feedback, from the state where the "
-        "plan begins. Lines: median over plans of (realised − predicted) / mean realised; shaded: "
-        "10 to 90 %. Right: a dot is a plan, above the diagonal it cost more than promised."
+        "plan begins. Lines: median over plans of (realised − predicted), divided by the mean of "
+        "|realised| over plans; shaded: 10 to 90 %. Right: a dot is a plan, above the diagonal it "
+        "cost more than promised."
     )
     return Picture(image, finding, reading)
 
 
 def compounding_picture(found: Mapping[str, Evaluation], *, dt: float) -> Picture:
-    """Free-run error by step against what a one-step error would be if errors only added."""
+    """Free-run error by step against what a one-step error would be if errors only added.
+
+    Raises ValueError where rows have different horizons, or one of a single step.
+    """
     rows = _rows(found)
-    steps = np.arange(1, len(next(iter(found.values())).rmse) + 1)
+    lengths = {row: len(found[row].rmse) for row in rows}
+    if min(lengths.values()) < 2 or len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"found must be free runs of the same number of steps, 2 or more: {lengths}"
+        )
+    steps = np.arange(1, lengths[rows[0]] + 1)
     with canvas(3.0, 6.5) as figure:
         ax = figure.subplots()
         for row in rows:
@@ -147,12 +155,15 @@ def compounding_picture(found: Mapping[str, Evaluation], *, dt: float) -> Pictur
         image = svg(figure)
     best = rows[-1]
     curve = found[best].curve()
-    factor = curve[-1] / (curve[0] * len(curve))
-    word = "more" if factor > 1 else "less"
-    finding = (
-        f"After {len(curve)} steps {best} is off by {100 * curve[-1]:.2g} % of the range, "
-        f"{times(max(factor, 1 / factor))} times {word} than {len(curve)} one-step errors in a row."
-    )
+    added = curve[0] * len(curve)
+    finding = f"After {len(curve)} steps {best} is off by {100 * curve[-1]:.2g} % of the range"
+    if curve[-1] > 0 and added > 0:
+        factor = curve[-1] / added
+        finding += (
+            f", {times(max(factor, 1 / factor))} times {'more' if factor > 1 else 'less'} than "
+            f"{len(curve)} one-step errors in a row"
+        )
+    finding += "."
     reading = (
         "Root mean square over free runs. Dashed: the one-step error times the number of steps. "
         "Above it errors feed on themselves, below it they partly cancel or the motion forgets "
@@ -195,9 +206,10 @@ def event_picture(found: Mapping[str, EventErrors], *, event: str) -> Picture:
             label.set_color(COLOURS.get(row, INK))
         ax.set_ylim(-0.5, len(rows) - 0.5)
         ax.tick_params(axis="y", length=0)
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        ax.xaxis.set_minor_locator(LogLocator(subs=()))
+        if all(share.rmse > 0 for row in rows for share in (found[row].event, found[row].quiet)):
+            ax.set_xscale("log")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            ax.xaxis.set_minor_locator(LogLocator(subs=()))
         ax.xaxis.set_major_formatter(FuncFormatter(plain))
         any_of = found[rows[-1]]
         ax.set_xlabel(f"error over {any_of.horizon} steps [% of range]")
@@ -216,11 +228,11 @@ def event_picture(found: Mapping[str, EventErrors], *, event: str) -> Picture:
     return Picture(image, finding, reading)
 
 
-def write_control_errors(
+def write_pictures(
     path: str | os.PathLike[str], pictures: Mapping[str, Picture], *, title: str
 ) -> Path:
     """Write pictures under their headings into one HTML file that needs nothing else."""
-    source = importlib.resources.files("hybridmodel.report").joinpath("control_errors.html.j2")
+    source = importlib.resources.files("hybridmodel.report").joinpath("pictures.html.j2")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -232,7 +244,7 @@ def write_control_errors(
     return where
 
 
-def sections(
+def control_error_pictures(
     queries: Mapping[str, QueryErrors],
     gaps: Mapping[str, ExploitationGap],
     free_runs: Mapping[str, Evaluation],
@@ -257,7 +269,29 @@ def _rows(found: Mapping[str, object]) -> list[str]:
     return [*(row for row in found if row not in COLOURS), *ordered(found)]
 
 
+def _diagonal(ax: Axes, totals: np.ndarray) -> None:
+    """The line of promises that are kept, on axes that show all costs, whatever their sign."""
+    low, high = (totals.min(), totals.max()) if len(totals) else (0.0, 1.0)
+    wide = low > 0 and high > 30 * low
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    span = (0.9 * low, 1.1 * high) if wide else (low - margin, high + margin)
+    ax.plot(span, span, color=INK, lw=0.8, ls=(0, (5, 3)))
+    for axis, scale in ((ax.xaxis, ax.set_xscale), (ax.yaxis, ax.set_yscale)):
+        if wide:
+            scale("log")
+            axis.set_minor_locator(LogLocator(subs=()))
+        else:
+            axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_formatter(FuncFormatter(plain))
+
+
 def _log(ax: Axes) -> None:
+    """A logarithmic axis, where something is there to be shown on one."""
+    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()])
+    if not (drawn > 0).all():
+        ax.yaxis.set_major_formatter(FuncFormatter(plain))
+        grid(ax)
+        return
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     wide = np.log10(high / low) > 1.6

@@ -75,7 +75,8 @@ def _step(v: Tensor, e: Tensor, J: Tensor, mu: Tensor) -> Tensor:
     free = (~held).to(v)
     normal = torch.einsum("bnm,bnk->bmk", J, J)
     scale = normal.diagonal(dim1=1, dim2=2)
-    scale = scale.clamp(min=1e-12 + 1e-9 * float(torch.nan_to_num(scale).max()))
+    # of each problem: one that runs away must not hold the others
+    scale = torch.maximum(scale, 1e-12 + 1e-9 * scale.amax(1, keepdim=True))
     normal = normal * free[:, :, None] * free[:, None, :]
     normal = normal + torch.diag_embed(mu[:, None] * scale + 1e-12 + (1 - free))
     known = torch.isfinite(normal).flatten(1).all(1) & torch.isfinite(gradient).all(1)

@@ -21,6 +21,7 @@ from hybridmodel.bridges.casadi_to_torch import to_torch
 from hybridmodel.data import Dataset
 from hybridmodel.features import features, names
 from hybridmodel.model import HybridModel
+from hybridmodel.rl.solved_inverse import state_tensor
 from physics import System, tangent
 from residuals import MLP
 
@@ -37,7 +38,8 @@ class InverseModel(nn.Module):
 
     It sees both states and their difference, angles as sine and cosine, so that turns do not
     matter. What it learns is a posterior: where several inputs lead to the same end, the mean is
-    that of those in the data. Shapes: x, x_next (…, nx), u (…, n, nu). float64.
+    that of those in the data. Shapes: x, x_next (…, nx), u (…, n, nu). float64; of states with
+    memory the continuous ones count. Raises ValueError naming the argument.
     """
 
     def __init__(
@@ -81,7 +83,9 @@ class InverseModel(nn.Module):
     def features(self, x: Tensor, x_next: Tensor) -> Tensor:
         """z (…, nz)."""
         n = len(self.system.states)
-        return self._between(x[..., :n].double(), x_next[..., :n].double())
+        wide = max(n, x.shape[-1]) if isinstance(x, Tensor) and x.dim() else n
+        x, x_next = state_tensor("x", x, (n, wide)), state_tensor("x_next", x_next, (n, wide))
+        return self._between(x[..., :n], x_next[..., :n])
 
     def standardize(self, x: Tensor, x_next: Tensor, u: Tensor) -> None:
         """Take the scales of features and inputs from data (N, …)."""
@@ -134,11 +138,12 @@ def fit_inverse(
     """Maximum likelihood of the logged inputs given the states n steps apart.
 
     held_out   share of the windows, the last of each log, by whose likelihood the best weights are
-               kept: a normal distribution with a network for its variance overfits
+               kept: a normal distribution with a network for its variance overfits. Windows that
+               share an input with these are in neither part
     progress   called after every epoch with epoch, train and validation −log p per input
 
-    States are the logged x where logs hold it, else the measured y. Raises ValueError naming the
-    argument.
+    States are the measured y where the system measures its states, as in `fit`, else the logged
+    x. Raises ValueError naming the argument.
     """
     if epochs < 1 or batch_size < 1 or not rate > 0:
         raise ValueError(
@@ -147,14 +152,17 @@ def fit_inverse(
     if not 0 < held_out < 1:
         raise ValueError(f"held_out must be a share in (0, 1), got {held_out}")
     inverse = InverseModel(system, steps=steps, hidden=hidden, seed=seed)
-    windows = batch(HybridModel(system, dt=data.dt), data, steps, start="true")
-    states = windows.y if windows.x is None else windows.x
+    windows = batch(HybridModel(system, dt=data.dt), data, steps)
+    states = windows.y if system.outputs == system.states else windows.x
+    assert states is not None  # else `batch` has no start
     x, x_next, u = states[:, 0], states[:, -1], windows.u
-    late = torch.zeros(len(u), dtype=torch.bool)
+    early, late = [], []
     for log in range(len(data)):
         own = torch.nonzero(windows.log == log)[:, 0]
-        late[own[len(own) - max(1, round(held_out * len(own))) :]] = True
-    train, validation = torch.nonzero(~late)[:, 0], torch.nonzero(late)[:, 0]
+        first = len(own) - max(1, round(held_out * len(own)))
+        early.append(own[: max(0, first - steps + 1)])
+        late.append(own[first:])
+    train, validation = torch.cat(early), torch.cat(late)
     if not len(train):
         raise ValueError(f"data: {len(u)} windows of {steps} steps are too few to hold some out")
     inverse.standardize(x[train], x_next[train], u[train])

@@ -20,19 +20,37 @@ from physics import System
 class Inverse(Protocol):
     """Inputs (…, n, nu) from x (…, nx) to x_next (…, nx)."""
 
+    @property
+    def system(self) -> System: ...
+
     def mean(self, x: Tensor, x_next: Tensor) -> Tensor: ...
 
 
 def proposal(inverse: Inverse, goal: Tensor | Callable[[Tensor], Tensor]) -> Policy:
     """π(x (B, nx)) → u (B, nu): the first of the inputs that lead to the goal.
 
-    goal   x_goal (nx,), or x ↦ x_goal (B, nx): a point of a reference ahead of x, see `ahead`
+    goal   x_goal (n,), or x ↦ x_goal (B, n): a point of a reference ahead of x, see `ahead`
+
+    n counts the continuous states. Raises ValueError naming the argument.
     """
+    n = len(inverse.system.states)
+    if isinstance(goal, Tensor):
+        if goal.shape != (n,) or not torch.isfinite(goal).all():
+            raise ValueError(f"goal must be {n} finite numbers, got {goal}")
+    elif not callable(goal):
+        raise ValueError(f"goal must be a torch.Tensor ({n},) or a function, got {type(goal)}")
 
     def policy(x: Tensor) -> Tensor:
-        wanted = goal(x) if callable(goal) else goal.to(x)
+        if isinstance(goal, Tensor):
+            wanted = goal.to(x).expand(x.shape[0], -1)
+        else:
+            wanted = goal(x)
+            if wanted.shape != (x.shape[0], n):
+                raise ValueError(
+                    f"goal must return shape {(x.shape[0], n)}, got {tuple(wanted.shape)}"
+                )
         with torch.no_grad():
-            return inverse.mean(x, wanted.expand(x.shape[0], -1))[..., 0, :]
+            return inverse.mean(x, wanted)[..., 0, :]
 
     return policy
 
@@ -47,11 +65,15 @@ def ahead(
                 itself
 
     A policy knows no time: this is feedback on where along its path a state is. Raises ValueError
-    where the reference has another width, or the system rotations.
+    where the reference is empty, not finite or of another width, or the system has rotations.
     """
     n = len(system.states)
-    if reference.dim() != 2 or reference.shape[1] != n:
+    if not isinstance(reference, Tensor):
+        raise ValueError(f"reference must be a torch.Tensor (T, {n}), got {type(reference)}")
+    if reference.dim() != 2 or reference.shape[1] != n or not len(reference):
         raise ValueError(f"reference must have shape (T, {n}), got {tuple(reference.shape)}")
+    if not torch.isfinite(reference).all():
+        raise ValueError("reference must be finite, it has entries that are not")
     if system.quaternion_rows:
         raise ValueError(f"system: {type(system).__name__} has rotations, which `ahead` does not")
     if steps < 0:

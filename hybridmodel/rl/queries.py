@@ -21,7 +21,7 @@ from hybridmodel.data import Dataset
 from hybridmodel.deviation import deviations
 from hybridmodel.model import HybridModel
 from hybridmodel.planners import Plan
-from hybridmodel.rl.open_loop import open_loop
+from hybridmodel.rl.open_loop import at_rest, check_plans, check_step, open_loop
 from physics import tangent
 
 COLUMNS = ("held out", "executed", "queried")
@@ -85,17 +85,22 @@ def query_errors(
 
     What candidates a planner looked at and discarded is not among the queries. Each query places
     the plant at a planned state, so the model's own error in reaching that state is not counted.
+    It is placed with nothing under way in its actuator, and so is the memory of the model.
     Raises ValueError naming the argument.
     """
     taken = tuple(steps)
-    if not taken or min(taken) < 1 or list(taken) != sorted(set(taken)):
-        raise ValueError(f"steps must increase from at least 1, got {taken}")
+    if not taken or not all(isinstance(k, int | np.integer) and k >= 1 for k in taken):
+        raise ValueError(f"steps must be whole numbers of at least 1, got {taken}")
+    if list(taken) != sorted(set(taken)):
+        raise ValueError(f"steps must increase, got {taken}")
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     system, longest = model.system, taken[-1]
     if system.nd:
         names = [s.name for s in system.exogenous]
         raise ValueError(f"model: plants cannot be placed with exogenous signals, got {names}")
+    check_step(environment, model)
+    check_plans(plans)
     usable = [plan for _, plan in plans if np.isfinite(plan.x).all() and np.isfinite(plan.u).all()]
     usable = [plan for plan in usable if len(plan.u) >= longest]
     if not usable:
@@ -106,6 +111,12 @@ def query_errors(
         if data[0].x is None and system.outputs != system.states:
             raise ValueError(f"{name} must hold x: {type(system).__name__} does not measure it")
     n = len(system.states)
+    for plan in usable:
+        if plan.u.shape[1] != system.nu or plan.x.shape[1] < n:
+            raise ValueError(
+                f"plans must have u (H, {system.nu}) and x (H+1, {n}) or wider, got "
+                f"{plan.u.shape} and {plan.x.shape}"
+            )
     pairs = [(i, k) for i, plan in enumerate(usable) for k in range(len(plan.u) - longest + 1)]
     generator = np.random.default_rng(seed)
     chosen = sorted(generator.choice(len(pairs), min(count, len(pairs)), replace=False).tolist())
@@ -152,8 +163,9 @@ def _errors(
     model: HybridModel, x0: np.ndarray, u: np.ndarray, reached: np.ndarray, steps: tuple[int, ...]
 ) -> np.ndarray:
     """e (N, K, n) from states x0 (N, n) under u (N, H, nu) to those reached (N, K, n)."""
-    start, inputs, truth = (torch.as_tensor(v, dtype=model.theta.dtype) for v in (x0, u, reached))
+    rest = at_rest(model, x0)
+    start, inputs, truth = (torch.as_tensor(v, dtype=model.theta.dtype) for v in (rest, u, reached))
     with torch.no_grad():
-        predicted = model.rollout(model.initial_state(start), inputs)
+        predicted = model.rollout(start, inputs)
         predicted = predicted[:, list(steps), : truth.shape[-1]]
         return model.state_difference(predicted, truth).cpu().numpy()

@@ -64,8 +64,9 @@ def solve_inverse(
     """
     if steps < 1 or iterations < 1:
         raise ValueError(f"steps and iterations must be at least 1, got {steps} and {iterations}")
-    if not effort >= 0:
-        raise ValueError(f"effort must be at least 0, got {effort}")
+    for name, number in (("effort", effort), ("tolerance", tolerance)):
+        if not 0 <= number < math.inf:
+            raise ValueError(f"{name} must be a number of at least 0, got {number}")
     system = model.system
     n, nu = len(system.states), system.nu
     if system.nd:
@@ -74,16 +75,24 @@ def solve_inverse(
     low, high = _bounds(system, bounds)
     middle, half = (low + high) / 2, (high - low) / 2
     toward = middle if reference is None else torch.as_tensor(reference, dtype=torch.float64)
+    if toward.shape != (nu,) or not torch.isfinite(toward).all():
+        raise ValueError(f"reference must be {nu} finite numbers, got {reference}")
     root = root_weights(system, weights)
     angles = torch.tensor([s.angle for s in tangent.signals(system.states)])
-    x, x_goal = x.double(), x_goal.double()[..., :n]
+    x = state_tensor("x", x, (n, model.nx))
+    x_goal = state_tensor("x_goal", x_goal, (n, model.nx))[..., :n]
+    if not torch.isfinite(x_goal).all():
+        raise ValueError("x_goal must be finite, it has entries that are not")
     if x.shape[-1] == n and model.nx > n:
         x = model.initial_state(x)
     lead = torch.broadcast_shapes(x.shape[:-1], x_goal.shape[:-1])
-    begin = toward.expand(*lead, steps, nu) if guess is None else guess.double()
     shape = (*lead, steps, nu)
-    if begin.shape != shape:
-        raise ValueError(f"guess must have shape {tuple(shape)}, got {tuple(begin.shape)}")
+    begin = toward.expand(shape)
+    if guess is not None:
+        if not isinstance(guess, Tensor) or guess.shape != shape:
+            got = tuple(guess.shape) if isinstance(guess, Tensor) else type(guess).__name__
+            raise ValueError(f"guess must be a tensor of shape {shape}, got {got}")
+        begin = guess.double()
     count = math.prod(lead)
     starts = x.expand(*lead, -1).reshape(count, -1)
     goals = x_goal.expand(*lead, -1).reshape(count, -1)
@@ -143,6 +152,11 @@ class ModelInverse:
     bounds: tuple[Sequence[float], Sequence[float]] | None = None
     iterations: int = 5
 
+    @property
+    def system(self) -> System:
+        """Whose states and inputs these are."""
+        return self.model.system
+
     def mean(self, x: Tensor, x_next: Tensor) -> Tensor:
         """u (…, n, nu)."""
         return solve_inverse(
@@ -156,6 +170,16 @@ class ModelInverse:
             bounds=self.bounds,
             iterations=self.iterations,
         ).u
+
+
+def state_tensor(name: str, value: Tensor, widths: tuple[int, ...]) -> Tensor:
+    """The states (…, width) in float64. ValueError where they are no tensor of such a width."""
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor (…, {widths[0]}), got {type(value)}")
+    if not value.dim() or value.shape[-1] not in widths:
+        wanted = " or ".join(map(str, dict.fromkeys(widths)))
+        raise ValueError(f"{name} must have {wanted} columns, got shape {tuple(value.shape)}")
+    return value.double()
 
 
 def _bounds(

@@ -96,5 +96,6 @@ def rows(results: list[tuple[dict, dict]]) -> Iterator[Row]:
         timed = [n for c, n in results if (c["figure"], c["task"]) == ("time", name)]
         for numbers in timed:
             figure = f"PhIHP {name}: time of a plan / plain torch"
-            yield Row(figure, numbers["ratio"], "", "≤ 1", len(timed))
+            spread = numbers["ratio low"], numbers["ratio high"]  # over rounds
+            yield Row(figure, numbers["ratio"], "", "≤ 1", len(timed), spread)
             yield Row(f"PhIHP {name}: time of a plan", numbers["milliseconds"], "ms")

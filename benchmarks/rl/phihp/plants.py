@@ -1,10 +1,12 @@
 """The machines with their friction, stepped as published.
 
-    v⁺ = clip(v + dt a(q, v, u)),    q⁺ = q + dt v⁺
+    w = v + dt a(q, v, u),    v⁺ = clip(w),    q⁺ = q + dt v⁺    or  q + dt w
 
-Friction is the hidden effect. Angles are kept unwrapped where one of the environments wraps them:
-neither motions nor rewards know the difference. Observations are not rounded to single precision.
-The signs are those of the published code: friction of the shoulder has that of a motor there.
+Rates of the rod are clipped before its angle moves, those of the two links after their angles have
+moved with w. Friction is the hidden effect. Angles are kept unwrapped where one of the environments
+wraps them: neither motions nor rewards know the difference. Observations are not rounded to single
+precision. The signs are those of the published code: friction of the shoulder has that of a motor
+there.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import cos, pi, sin
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -74,6 +76,7 @@ class Plant(gymnasium.Env[np.ndarray, np.ndarray]):
     score          (x, u, x⁺) ↦ reward
     start          generator ↦ x₀
     fastest        (nv,) bounds of the rates, inf where there are none
+    moves          q with the "clipped" rates or with those that were "free"
     ends           x⁺ ↦ whether the episode ends there
     """
 
@@ -85,6 +88,7 @@ class Plant(gymnasium.Env[np.ndarray, np.ndarray]):
     episode_steps: int
     fastest: tuple[float, ...] = (np.inf, np.inf)
     ends: Callable[[np.ndarray], bool] = field(default=lambda x: False)
+    moves: Literal["clipped", "free"] = "clipped"
 
     def __post_init__(self) -> None:
         low, high = np.array([(s.low, s.high) for s in self.system.inputs]).T
@@ -107,9 +111,10 @@ class Plant(gymnasium.Env[np.ndarray, np.ndarray]):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         u = np.clip(action, self.action_space.low, self.action_space.high)  # type: ignore[attr-defined]
         x, n = self._x, self.system.nx // 2
-        v = x[n:] + self.dt * self.accelerations(x, u)
-        v = np.clip(v, np.negative(self.fastest[:n]), self.fastest[:n])
-        self._x, self._k = np.concatenate([x[:n] + self.dt * v, v]), self._k + 1
+        w = x[n:] + self.dt * self.accelerations(x, u)
+        v = np.clip(w, np.negative(self.fastest[:n]), self.fastest[:n])
+        q = x[:n] + self.dt * (v if self.moves == "clipped" else w)
+        self._x, self._k = np.concatenate([q, v]), self._k + 1
         reward, told = self.score(x, u, self._x), {"x": self._x.copy()}
         ended = self.ends(self._x)
         return self._x.copy(), reward, ended, self._k >= self.episode_steps, told

@@ -10,12 +10,19 @@ import pytest
 import torch
 
 import hybridmodel as hm
-from hybridmodel import envs, physics
-from hybridmodel.report.control_errors import sections, write_control_errors
+from hybridmodel import envs, physics, report
+from hybridmodel.report import (
+    compounding_picture,
+    control_error_pictures,
+    exploitation_picture,
+    query_picture,
+    write_pictures,
+)
 from hybridmodel.rl.exploitation import ExploitationGap, exploitation_gap
 from hybridmodel.rl.open_loop import open_loop
 from hybridmodel.rl.queries import COLUMNS, QueryErrors, query_errors
 from hybridmodel.rl.rare_events import EventErrors, event_errors
+from residuals import Ensemble
 
 DT = 0.05
 HORIZON = 12
@@ -168,6 +175,72 @@ def test_only_a_model_that_errs_is_exploited(
     assert gaps["wrong"].optimism()[-1] > 0.8
 
 
+@pytest.mark.parametrize("more", [{}, {"input_rate": [40.0]}])
+def test_a_perfect_model_of_a_plant_with_a_delay_is_not_exploited(more: dict) -> None:
+    late = hm.HybridModel(physics.InputDelay(system=physics.Pendulum(), steps=4), dt=DT)
+    hidden = envs.HiddenEffects(input_delay=4)
+    plant = envs.make(physics.Pendulum(), engine="ode", dt=DT, substeps=1, hidden=hidden)
+    problem, policy, log = loop(late, plant, **more)
+    assert np.abs(policy.plans[-1][1].x[0, 2:6]).max() > 0.1  # there are inputs under way
+    gap = exploitation_gap(problem, plant, policy.plans)
+    assert np.abs(gap.relative).max() < 1e-9
+    logs = hm.Dataset([log])
+    found = query_errors(late, plant, policy.plans, executed=logs, held_out=logs, steps=(1, 8))
+    assert all(found.at(column, 8) < 1e-9 for column in COLUMNS)
+
+
+def test_plants_that_do_not_fit_are_named(
+    wrong_loop: Loop, plant: envs.Environment, logs: hm.Dataset
+) -> None:
+    class Elsewhere:
+        """Starts where it wants."""
+
+        dt = DT
+
+        def reset(self, *, seed: int | None = None, options: dict | None = None):
+            return plant.reset(seed=seed, options={"state": [0.5, 0.0]})
+
+        def step(self, action: np.ndarray, /):
+            return plant.step(action)
+
+    problem, policy, log = wrong_loop
+    given = {"executed": hm.Dataset([log]), "held_out": logs, "steps": (1,), "count": 3}
+    slow = envs.make(physics.Pendulum(), engine="ode", dt=2 * DT)
+    for other in (slow, Elsewhere()):
+        with pytest.raises(ValueError, match="environment"):
+            exploitation_gap(problem, other, policy.plans)
+        with pytest.raises(ValueError, match="environment"):
+            query_errors(problem.model, other, policy.plans, **given)
+
+
+def test_a_whole_turn_away_is_the_same_place(plant: envs.Environment) -> None:
+    class Wrapped:
+        """Tells angles in ±π, as many environments do."""
+
+        dt = DT
+
+        def reset(self, *, seed: int | None = None, options: dict | None = None):
+            y, info = plant.reset(seed=seed, options=options)
+            return y, {"x": (info["x"] + np.pi) % (2 * np.pi) - np.pi}
+
+        def step(self, action: np.ndarray, /):
+            return plant.step(action)
+
+    found = open_loop(Wrapped(), plant.system, np.array([4.0, 1.0]), np.zeros((2, 1)))
+    assert found[0, 0] == pytest.approx(4.0 - 2 * np.pi)
+
+
+def test_a_risk_over_members_is_no_cost_of_one_course(
+    wrong_loop: Loop, plant: envs.Environment
+) -> None:
+    ensemble = hm.HybridModel(
+        physics.Pendulum(), Ensemble((4,), count=2), dt=DT, placement=hm.placement.input
+    )
+    problem = swing_up(ensemble, risk=hm.Worst())
+    with pytest.raises(ValueError, match=r"problem.*Worst"):
+        exploitation_gap(problem, plant, wrong_loop[1].plans)
+
+
 def test_a_plant_that_ends_pays_its_last_state_on(exact: hm.HybridModel) -> None:
     narrow = replace(
         physics.Pendulum(),
@@ -246,8 +319,15 @@ def test_bad_arguments_are_named(
         query_errors(wrong, plant, policy.plans, **given, steps=(5, 1))
     with pytest.raises(ValueError, match="plans"):
         query_errors(wrong, plant, policy.plans, **given, steps=(HORIZON + 1,))
+    bare = [plan for _, plan in policy.plans]
+    with pytest.raises(ValueError, match="plans"):
+        query_errors(wrong, plant, bare, **given)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="steps"):
+        query_errors(wrong, plant, policy.plans, **given, steps=(1.0,))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="plans"):
         exploitation_gap(problem, plant, [])
+    with pytest.raises(ValueError, match="plans"):
+        exploitation_gap(problem, plant, bare)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="event"):
         event_errors(wrong, logs, lambda x, u: np.zeros(len(u), dtype=bool))
     with pytest.raises(ValueError, match="event"):
@@ -281,11 +361,54 @@ def test_pictures_tell_what_was_found(
         gaps[row] = exploitation_gap(problem, plant, policy.plans)
         events[row] = event_errors(model, logs, lambda x, u: x[:, 1] > 1.0, horizon=4)
         curves[row] = hm.evaluate(model, logs, horizon=20)
-    pictures = sections(queries, gaps, curves, events, dt=DT, event="fast swings")
+    pictures = control_error_pictures(queries, gaps, curves, events, dt=DT, event="fast swings")
     assert all(p.image.startswith("<svg") for p in pictures.values())
     assert "hybrid" in pictures["Where plans ask"].finding
     assert "fast swings" in pictures["Rare events"].finding
-    path = write_control_errors(tmp_path / "control.html", pictures, title="A pendulum")
+    path = write_pictures(tmp_path / "control.html", pictures, title="A pendulum")
     text = path.read_text()
     assert all(heading in text for heading in pictures)
-    assert text == write_control_errors(path, pictures, title="A pendulum").read_text()
+    assert text == write_pictures(path, pictures, title="A pendulum").read_text()
+
+
+def test_a_page_of_rewards_shows_every_plan() -> None:
+    def gap(scale: float, shift: float) -> ExploitationGap:
+        predicted = np.cumsum(np.full((20, 5), scale), axis=1) * np.linspace(1, 2, 20)[:, None]
+        realised = predicted + shift
+        value = np.zeros((20, 2))
+        return ExploitationGap(np.arange(20.0), predicted, realised, value, np.zeros(20, bool), DT)
+
+    for scale in (-1.0, -1e-3, 0.0, 1.0):
+        picture = exploitation_picture({"hybrid": gap(scale, 0.1)})
+        dots = picture.image.count("<use ") - picture.image.count("tick")
+        assert dots >= 20
+        assert "above" in picture.finding
+    assert "below" in exploitation_picture({"hybrid": gap(-1.0, -0.2)}).finding
+    # of 8.25 on average
+    assert "9.1 % of" in exploitation_picture({"hybrid": gap(-1.0, -0.75)}).finding
+
+
+def test_a_model_without_errors_has_pictures_too(
+    exact_loop: Loop, plant: envs.Environment, logs: hm.Dataset
+) -> None:
+    found = queried(exact_loop, plant, logs)
+    nothing = {c: np.zeros_like(e) for c, e in found.errors.items()}
+    picture = query_picture({"hybrid": replace(found, errors=nothing, dropped=3)})
+    assert "held-out logs (0 %)" in picture.finding
+    assert "3 more that it could not follow" in picture.reading
+    assert "could not follow" not in query_picture({"hybrid": found}).reading
+    curve = hm.evaluate(exact_loop[0].model, logs, horizon=1)
+    with pytest.raises(ValueError, match="found"):
+        compounding_picture({"hybrid": curve}, dt=DT)
+    with pytest.raises(ValueError, match="found"):
+        report.learning_picture({})
+
+
+def test_the_headline_of_learning_is_where_it_ended() -> None:
+    runs = [
+        [{"steps": 10, "trials": [99.0]}, {"steps": 20, "trials": [last - 1, last + 1]}]
+        for last in (1.0, 2.0, 3.0, 50.0)
+    ]
+    picture = report.learning_picture({"hybrid": runs})
+    assert "hybrid 2.5 after 20 real steps" in picture.finding
+    assert "4 runs" in picture.finding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,6 +115,20 @@ def test_what_is_not_finite_is_never_taken() -> None:
     assert (solved.cost < (-0.9 - 0.4) ** 2).all()
 
 
+def test_a_problem_that_runs_away_does_not_hold_the_others() -> None:
+    def residuals(v: torch.Tensor) -> torch.Tensor:
+        return slope * (v - 0.4)
+
+    def slopes(v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return residuals(v), slope[:, :, None]
+
+    start = torch.full((3, 1), -0.9, dtype=torch.float64)
+    for steep in (1e160, torch.inf):  # squared, both are infinite
+        slope = torch.tensor([[1.0], [steep], [0.1]], dtype=torch.float64)
+        solved = boxed_least_squares(residuals, slopes, start, iterations=30, tolerance=0.0)
+        torch.testing.assert_close(solved.v[[0, 2], 0], start.new_tensor([0.4, 0.4]))
+
+
 def test_the_density_is_a_normal_one_and_samples_have_its_moments(
     pendulum: hm.HybridModel,
 ) -> None:
@@ -149,6 +164,37 @@ def test_a_learned_inverse_finds_the_inputs_of_its_data(
     assert all(
         torch.equal(a, b) for a, b in zip(again.parameters(), same.parameters(), strict=True)
     )
+
+
+def test_an_inverse_is_fitted_on_what_is_measured(
+    pendulum: hm.HybridModel, logs: hm.Dataset
+) -> None:
+    def fitted(data: hm.Dataset) -> list[torch.Tensor]:
+        inverse = fit_inverse(pendulum.system, data, epochs=2, hidden=(4,))
+        return [weight.detach() for weight in inverse.parameters()]
+
+    blurred = [replace(log, y=log.y + 0.1 * np.sin(37 * log.y)) for log in logs]
+    alone = [replace(log, x=None) for log in blurred]
+    noisy, measured = fitted(hm.Dataset(blurred)), fitted(hm.Dataset(alone))
+    assert all(torch.equal(a, b) for a, b in zip(noisy, measured, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(noisy, fitted(logs), strict=True))
+
+
+def test_windows_that_share_an_input_with_those_held_out_teach_nothing(
+    pendulum: hm.HybridModel, logs: hm.Dataset
+) -> None:
+    steps, windows = 4, 60 - 4 + 1
+    first = windows - round(0.15 * windows)  # of those held out
+    other = []
+    for log in logs:
+        u = np.array(log.u)
+        u[first : first + 1] *= 0.5  # the first input that a held-out window has
+        other.append(replace(log, u=u))
+    means = [
+        fit_inverse(pendulum.system, hm.Dataset(data), steps=steps, epochs=1, hidden=(4,))
+        for data in (list(logs), other)
+    ]
+    assert torch.equal(means[0].input_mean, means[1].input_mean)
 
 
 def test_fitting_leaves_the_global_generator_alone(
@@ -213,11 +259,20 @@ def test_following_a_reference_of_the_model_gives_back_its_inputs(
         ({"weights": {"nothing": 1.0}}, "weights"),
         ({"bounds": ([1.0], [0.0])}, "bounds"),
         ({"guess": torch.zeros(2, 1)}, "guess"),
+        ({"guess": np.zeros((1, 1))}, "guess"),
+        ({"reference": torch.zeros(2)}, "reference"),
+        ({"tolerance": -1.0}, "tolerance"),
+        ({"x": np.zeros(2)}, "x must be a torch.Tensor"),
+        ({"x": torch.zeros(3)}, "x must have 2 columns"),
+        ({"x_goal": np.zeros(2)}, "x_goal"),
+        ({"x_goal": torch.zeros(1)}, "x_goal"),
+        ({"x_goal": torch.zeros(3)}, "x_goal"),
+        ({"x_goal": torch.tensor([0.0, math.nan])}, "x_goal"),
     ],
 )
 def test_bad_arguments_are_named(cart: hm.HybridModel, change: dict, named: str) -> None:
     with pytest.raises(ValueError, match=named):
-        solve_inverse(cart, torch.zeros(2), torch.ones(2), **change)
+        solve_inverse(cart, **{"x": torch.zeros(2), "x_goal": torch.ones(2), **change})
 
 
 def test_a_fit_names_what_it_cannot_use(cart: hm.HybridModel, logs: hm.Dataset) -> None:
@@ -225,5 +280,25 @@ def test_a_fit_names_what_it_cannot_use(cart: hm.HybridModel, logs: hm.Dataset) 
         fit_inverse(physics.Pendulum(), logs, epochs=0)
     with pytest.raises(ValueError, match="held_out"):
         fit_inverse(physics.Pendulum(), logs, held_out=1.0)
-    with pytest.raises(ValueError, match="reference"):
-        ahead(cart.system, torch.zeros(3, 5))
+    with pytest.raises(ValueError, match="too few"):
+        fit_inverse(physics.Pendulum(), logs, steps=40)
+
+
+def test_proposals_name_what_they_cannot_use(cart: hm.HybridModel) -> None:
+    for reference in (
+        torch.zeros(3, 5),
+        torch.zeros(0, 2),
+        np.zeros((3, 2)),
+        torch.full((3, 2), math.nan),
+    ):
+        with pytest.raises(ValueError, match="reference"):
+            ahead(cart.system, reference)  # type: ignore[arg-type]
+    x = torch.zeros(4, 2, dtype=torch.float64)
+    for inverse in (InverseModel(cart.system, hidden=(4,)), ModelInverse(cart)):
+        for goal in (torch.zeros(3), torch.tensor([0.0, math.nan]), np.zeros(2)):
+            with pytest.raises(ValueError, match="goal"):
+                proposal(inverse, goal)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="goal"):
+            proposal(inverse, lambda x: torch.zeros(len(x), 3))(x)
+        with pytest.raises(ValueError, match="x_"):
+            inverse.mean(x, torch.zeros(4, 1))

@@ -135,8 +135,8 @@ def test_pixels_are_a_gymnasium_environment() -> None:
     after, *_, info = pixels.step(np.array([3.0]))
     assert np.array_equal(after[0], image[1])
     assert info["x"][0] > 0
-    with pytest.raises(ValueError, match="multiple of 32"):
-        Pixels(plant, size=32).reset()
+    with pytest.raises(ValueError, match="at least size"):
+        Pixels(plant, size=64)
     pixels.close()
     with pytest.raises(ValueError, match="render_mode"):
         Pixels(envs.make(SYSTEM, engine="ode", dt=DT))

@@ -164,13 +164,13 @@ def test_bad_arguments_are_named(name: str) -> None:
 
 
 def test_its_curve_is_drawn_from_its_history(tmp_path: Path) -> None:
-    from hybridmodel.report.control_errors import write_control_errors
+    from hybridmodel.report.control_errors import write_pictures
     from hybridmodel.report.learning import learning_picture
 
     rows = [{"steps": 40 * k, "trials": [k - 1.0, k + 1.0]} for k in (1, 2, 3)]
     picture = learning_picture({"hybrid": [rows], "network": [rows[:2]]})
     assert "network 2 after 80 real steps, hybrid 3 after 120" in picture.finding
-    page = write_control_errors(tmp_path / "learning.html", {"Learning": picture}, title="Loop")
+    page = write_pictures(tmp_path / "learning.html", {"Learning": picture}, title="Loop")
     assert "<svg" in page.read_text()
     with pytest.raises(ValueError, match="'hybrid' needs runs with evaluation"):
         learning_picture({"hybrid": [[{"steps": 1, "trials": []}]]})

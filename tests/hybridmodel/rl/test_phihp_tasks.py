@@ -70,6 +70,25 @@ def test_swing_up_keeps_the_published_limit_of_speed() -> None:
     assert plant.step(np.array([2.0]))[0][1] == 8.0
 
 
+@pytest.mark.parametrize("name", ["acrobot", "acrobot swing-up"])
+def test_links_move_with_the_rates_before_their_limit(name: str) -> None:
+    task = TASKS[name]
+    plant, fast = task.plant(), np.array([0.3, 0.8, 4 * pi, 9 * pi])
+    u = np.zeros(task.system.nu)
+    free = fast[2:] + 0.2 * plant.accelerations(fast, u)
+    limited = np.clip(free, [-4 * pi, -9 * pi], [4 * pi, 9 * pi])
+    assert (np.abs(free) > np.abs(limited)).any()
+    plant.reset(seed=0, options={"state": fast})
+    x = plant.step(u)[0]
+    assert x == pytest.approx(np.concatenate([fast[:2] + 0.2 * free, limited]))
+
+
+def test_the_rod_moves_with_the_limited_rate() -> None:
+    plant = TASKS["pendulum swing-up"].plant()
+    plant.reset(seed=0, options={"state": [pi / 2, 8.0]})
+    assert plant.step(np.array([2.0]))[0] == pytest.approx([pi / 2 + 0.05 * 8.0, 8.0])
+
+
 def test_friction_slows_the_hanging_elbow_and_not_the_shoulder() -> None:
     x, u = np.array([0.0, 0.0, 0.0, 1.0]), np.zeros(1)
     assert two_links()(x, u)[1] < two_links((0.01, 0.0))(x, u)[1]
