@@ -52,7 +52,7 @@ class Swinging:
 
 
 def cells(quick: bool) -> list[dict[str, Any]]:
-    seeds = range(2 if quick else 10)
+    seeds = range(1 if quick else 5)
     tasks = ["cartpole"] if quick else list(TASKS)
     queries = [
         {"kind": "queries", "task": task, "row": row, "seed": seed, "quick": quick}

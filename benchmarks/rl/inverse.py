@@ -55,7 +55,7 @@ def cells(quick: bool) -> list[dict[str, Any]]:
         {"task": task, "inverse": kind, "seed": seed, "quick": quick}
         for task in (["pendulum"] if quick else TASKS)
         for kind in KINDS
-        for seed in range(2 if quick else 10)
+        for seed in range(1 if quick else 5)
     ]
 
 

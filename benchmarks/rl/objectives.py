@@ -58,7 +58,7 @@ class Sparse(hm.Cost):
 
 
 def cells(quick: bool) -> list[dict[str, Any]]:
-    seeds = range(1 if quick else 10)
+    seeds = range(1 if quick else 5)
     reward = [
         {"kind": "reward", "reward": reward, "samples": samples, "seed": seed, "quick": quick}
         for seed in seeds
