@@ -164,7 +164,8 @@ class FreePolicy:
         start = torch.zeros(self.knots, nu)
         if self._plan is not None:
             shifted = torch.cat([self._plan[self._age :], self._plan[-1:].expand(self._age, -1)])
-            start = torch.linalg.lstsq(weights, shifted).solution.clamp(-1, 1)
+            inverse = torch.from_numpy(np.linalg.pinv(weights.numpy()))
+            start = (inverse @ shifted).clamp(-1, 1)
         mean, spread = start, torch.full_like(start, 0.6 if self._plan is None else 0.3)
         best, most = weights @ mean, -torch.inf
         for _ in range(self.iterations):
