@@ -45,9 +45,9 @@ def cells(quick: bool) -> list[dict[str, Any]]:
 def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Real steps, seconds of training, milliseconds of an action and return."""
     way, seed = arguments["way"], int(arguments["seed"])
-    plant, model, steps = TASK.plant(), _model(way, seed), 0
-    began = time.process_time()
+    plant, model, steps, trained = TASK.plant(), _model(way, seed), 0, 0.0
     if EPISODES[way]:
+        began = time.process_time()
         wave = RandomSteps(TASK.system.inputs, amplitude=0.9)
         found = learn(
             plant,
@@ -61,7 +61,7 @@ def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
             seed=seed,
         )
         model, steps = found.model, found.history[-1]["steps"]
-    trained = time.process_time() - began
+        trained = time.process_time() - began
     policy = control(model)
     began, length = time.process_time(), TASK.episode_steps
     returns = trial(plant, policy, length, TRIALS, start=TASK.start, seed=seed)
