@@ -109,9 +109,9 @@ def learn(
             f"got {piece}"
         )
     check_step(plant, model)
-    numbers = {"steps": steps, "piece": piece, "trial_steps": length, "seed": seed}
-    about = numbers | {"trials": trials}
-    kept = None if folder is None else _Kept(Path(folder), plant, model, about)
+    numbers = {"steps": steps, "piece": piece, "trial_steps": length}
+    numbers |= {"trials": trials, "seed": seed}
+    kept = None if folder is None else _Kept(Path(folder), plant, model, numbers)
     done: list[Episode] = []
     history: list[Mapping[str, Any]] = []
     current = model
@@ -163,7 +163,7 @@ def trial(
     start: Start | None = None,
     seed: int = 0,
 ) -> list[float]:
-    """Returns of so many evaluation episodes, the same starts for every policy and seed."""
+    """Returns of so many evaluation episodes; those of one seed start alike for every policy."""
     found = (_episode(plant, policy, steps, start, (seed, _TRIAL, k)) for k in range(count))
     return [episode.value for episode in found]
 
