@@ -31,11 +31,9 @@ from hybridmodel import (
     Quadratic,
     RandomSteps,
     envs,
-    fit,
     placement,
     receding_horizon,
 )
-from hybridmodel.data import Dataset
 from hybridmodel.demo import quadrotor
 from hybridmodel.demo.cartpole import CARTPOLE
 from hybridmodel.demo.task import Task as Machine
@@ -171,9 +169,6 @@ def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
     task, kind, seed = TASKS[arguments["task"]](), arguments["model"], arguments["seed"]
     plant, inputs = task.plant(), task.machine.system.inputs
 
-    def fitted(model: HybridModel, train: Dataset, validation: Dataset, seed: int) -> HybridModel:
-        return fit(model, train, validation, horizons=(1, 5), epochs=(20, 30), seed=seed).model
-
     model, known = task.model(kind), []
     if kind == "hybrid":
         known = trial(plant, task.control(model), TRIAL_STEPS, TRIALS, start=task.start, seed=seed)
@@ -185,7 +180,6 @@ def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
         steps=task.steps,
         first=None if kind == "hybrid" else RandomSteps(inputs, amplitude=0.9),
         start=task.start,
-        fitting=fitted,
         trials=TRIALS,
         trial_steps=TRIAL_STEPS,
         seed=seed,

@@ -64,7 +64,7 @@ def ways(content: Mapping[str, Any]) -> str:
         value = rows.get(f"{name}, {method}: last return")
         if steps and seconds and value:
             lines.append(
-                f"| {told} | {steps} to {DYNA[name].threshold:g} | {seconds['value']:.3g} | < 1 | "
+                f"| {told} | {steps} to {DYNA[name].threshold:g} | {seconds['value']:.3g} | – | "
                 f"{value['value']:.3g} |"
             )
     return "\n".join(lines)

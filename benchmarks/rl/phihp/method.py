@@ -25,8 +25,6 @@ from torch import Tensor, nn
 from benchmarks.rl.phihp.tasks import Task
 from hybridmodel import CEM, HybridModel, OptimalControlProblem, RandomSteps, receding_horizon
 from hybridmodel.closed_loop import RecedingHorizon
-from hybridmodel.data import Dataset
-from hybridmodel.fitting import fit
 from hybridmodel.rl.agent import Agent
 from hybridmodel.rl.branching import branched
 from hybridmodel.rl.coordinates import Coordinates
@@ -91,10 +89,6 @@ def untrained(task: Task, seed: int) -> HybridModel:
     return HybridModel(task.system, network, dt=task.dt, integrator=semi_implicit_euler)
 
 
-def fitted(model: HybridModel, train: Dataset, validation: Dataset, seed: int) -> HybridModel:
-    return fit(model, train, validation, horizons=(1, 5), epochs=(20, 30), seed=seed).model
-
-
 def learned(task: Task, settings: Settings, seed: int) -> Learning:
     """Model and episodes of the loop."""
 
@@ -117,7 +111,6 @@ def learned(task: Task, settings: Settings, seed: int) -> Learning:
         episodes=settings.episodes,
         steps=task.steps,
         first=RandomSteps(task.system.inputs, amplitude=1.0),
-        fitting=fitted,
         piece=_PIECE,
         seed=seed,
     )
