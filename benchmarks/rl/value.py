@@ -12,26 +12,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from benchmarks.figures import Row
+from benchmarks.planning.swing_ups import fitted
 from hybridmodel import (
     CEM,
     MPPI,
     SQP,
     Cost,
-    HybridModel,
     OptimalControlProblem,
     Planner,
     Quadratic,
     receding_horizon,
 )
-from hybridmodel.baselines import hybrid_row, identified_row
 from hybridmodel.collection import collect
-from hybridmodel.data import Dataset
 from hybridmodel.demo.pendulum import PENDULUM
 from hybridmodel.demo.swing_up import SwingUp
 from hybridmodel.demo.task import Task
@@ -62,7 +59,7 @@ def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
     seed, (task, reach) = arguments["seed"], TASKS[arguments["task"]]
     control = task.control
     assert isinstance(control, SwingUp)
-    model = fitted(task, seed, arguments["quick"])
+    model = fitted(arguments["task"], seed, arguments["quick"])
     cost = Quadratic(
         task.system,
         state=control.state,
@@ -98,19 +95,6 @@ def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
             score = control.score(task, policy.planner.problem, log)
             numbers[f"{name}, {kind}"] = bool(score.success)
     return numbers
-
-
-def fitted(task: Task, seed: int, quick: bool) -> HybridModel:
-    """The hybrid model of one seed's logs."""
-    if quick:
-        short = task.quick()
-        task = replace(task, logging=short.logging, recipe=short.recipe)
-    plant = task.plant("pybullet")
-    logs = task.logging.make(task, plant, seed)
-    plant.close()
-    train, validation = Dataset(logs.train), Dataset(logs.validation)
-    known = identified_row(task.system, train, validation, task.recipe, seed=seed).model
-    return hybrid_row(known, train, validation, task.recipe, seed=seed).model
 
 
 def rows(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
