@@ -35,11 +35,11 @@ from hybridmodel import Dataset, HybridModel, fit
 from hybridmodel.baselines import identified_row
 from hybridmodel.batches import batch
 from hybridmodel.demo.pipeline import make_logs
-from hybridmodel.demo.task import Task
-from hybridmodel.demo.tasks import TASKS
 from hybridmodel.deviation import deviations
 from hybridmodel.envs.truth import Disturbed
 from hybridmodel.fitting.result import without_residual
+from hybridmodel.tasks.named import TASKS
+from hybridmodel.tasks.task import Task
 from hybridmodel.uncertainty import (
     Calibration,
     Recalibration,

@@ -29,10 +29,10 @@ from hybridmodel import HybridModel, fit, placement, regress
 from hybridmodel.baselines import identified_row, network_row
 from hybridmodel.data import Dataset, Trajectory
 from hybridmodel.demo.pipeline import make_logs
-from hybridmodel.demo.tasks import TASKS
-from hybridmodel.demo.workers import pool
 from hybridmodel.evaluation import evaluate
 from hybridmodel.files import write_atomically
+from hybridmodel.tasks.named import TASKS
+from hybridmodel.workers import pool
 from physics import System
 from residuals import MLP, GaussianProcess, Residual
 

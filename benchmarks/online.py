@@ -36,12 +36,12 @@ from scipy.interpolate import make_interp_spline
 from benchmarks.figures import Row, publish
 from hybridmodel import Dataset, HybridModel, Trajectory, collect
 from hybridmodel.collection import Policy
-from hybridmodel.demo import kuka
-from hybridmodel.demo.following import Following, Lemniscate
-from hybridmodel.demo.task import Task
 from hybridmodel.envs.effects import RobotEffects
 from hybridmodel.fitting.noise import one_step_noise
 from hybridmodel.online import ParameterFilter, adapt
+from hybridmodel.tasks import kuka
+from hybridmodel.tasks.following import Following, Lemniscate
+from hybridmodel.tasks.task import Task
 from physics import Parameter, RigidBody
 from physics.rigid_body.description import Joint, Link, Pose
 

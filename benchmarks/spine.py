@@ -210,7 +210,7 @@ def same_bits(quick: bool) -> Iterator[Row]:
 def digest() -> str:
     """SHA-256 over the bits of one small fit, its plans and its closed loops."""
     from hybridmodel.demo.pipeline import run_task
-    from hybridmodel.demo.tasks import CARTPOLE
+    from hybridmodel.tasks.named import CARTPOLE
 
     outcome = run_task(CARTPOLE.quick(), seed=3)
     found = hashlib.sha256()

@@ -14,10 +14,10 @@ import numpy as np
 import hybridmodel as hm
 import physics
 from hybridmodel import placement, residuals
-from hybridmodel.demo.pendulum import PENDULUM
 from hybridmodel.envs import BulletPendulum
 from hybridmodel.envs.pixels import Pixels
 from hybridmodel.rl.latent import Frames, Latent, Seeing, fit_encoder, watch
+from hybridmodel.tasks.pendulum import PENDULUM
 
 DT = 0.04
 

@@ -70,13 +70,15 @@ ROOMS = (
             "gymnasium",
             "stable_baselines3",
         ),
-        never=(*OUTER, "hybridmodel.demo"),
+        never=(*OUTER, "hybridmodel.tasks", "hybridmodel.demo"),
     ),
     Room(
         OUTER,
         (*OURS, "numpy", "cyclopts", "rich", "pydantic", "matplotlib", "jinja2", "PIL"),
     ),
-    Room(("hybridmodel.demo",), (*OURS, "torch", "numpy"), never=OUTER),
+    Room(
+        ("hybridmodel.tasks", "hybridmodel.demo"), (*OURS, "casadi", "torch", "numpy"), never=OUTER
+    ),
     Room(
         ("hybridmodel.export", "hybridmodel.bridges.onnx_to_casadi"),
         (
@@ -91,17 +93,17 @@ ROOMS = (
             "onnxscript",
             "google.protobuf",
         ),
-        never=(*OUTER, "hybridmodel.demo", "hybridmodel.envs"),
+        never=(*OUTER, "hybridmodel.tasks", "hybridmodel.demo", "hybridmodel.envs"),
     ),
     Room(
         ("hybridmodel.kernel", "hybridmodel.rollouts"),
         (*OURS, "casadi", "torch", "numpy", "llvmlite"),
-        never=(*OUTER, "hybridmodel.demo", "hybridmodel.envs"),
+        never=(*OUTER, "hybridmodel.tasks", "hybridmodel.demo", "hybridmodel.envs"),
     ),
     Room(
         ("hybridmodel",),
         (*OURS, "casadi", "torch", "numpy", "scipy", "safetensors"),
-        never=(*OUTER, "hybridmodel.demo", "hybridmodel.envs"),
+        never=(*OUTER, "hybridmodel.tasks", "hybridmodel.demo", "hybridmodel.envs"),
     ),
 )
 

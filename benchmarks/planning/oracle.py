@@ -35,9 +35,9 @@ from hybridmodel import (
     RandomShooting,
     tvlqr,
 )
-from hybridmodel.demo.cartpole import CARTPOLE
-from hybridmodel.demo.pendulum import PENDULUM
-from hybridmodel.demo.swing_up import SwingUp
+from hybridmodel.tasks.cartpole import CARTPOLE
+from hybridmodel.tasks.pendulum import PENDULUM
+from hybridmodel.tasks.swing_up import SwingUp
 from physics import Linear
 
 Make = Callable[[OptimalControlProblem], Planner]

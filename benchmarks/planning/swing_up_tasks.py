@@ -31,13 +31,13 @@ from hybridmodel import (
 from hybridmodel.baselines import Recipe, hybrid_row, identified_row
 from hybridmodel.closed_loop import RecedingHorizon, receding_horizon
 from hybridmodel.data import Dataset
-from hybridmodel.demo.cartpole import CARTPOLE
-from hybridmodel.demo.pendulum import PENDULUM
-from hybridmodel.demo.swing_up import Attempts, SwingUp
-from hybridmodel.demo.task import Logs, Task, split, whole_logs
 from hybridmodel.envs import Environment, HiddenEffects
 from hybridmodel.excitation import Dithered, RandomSteps
 from hybridmodel.fitting import fit
+from hybridmodel.tasks.cartpole import CARTPOLE
+from hybridmodel.tasks.pendulum import PENDULUM
+from hybridmodel.tasks.swing_up import Attempts, SwingUp
+from hybridmodel.tasks.task import Logs, Task, split, whole_logs
 from physics import DoublePendulum
 from physics.double_pendulum import ELBOW, SHOULDER
 from residuals import Gated

@@ -36,9 +36,9 @@ from hybridmodel.baselines import identified_row
 from hybridmodel.closed_loop import receding_horizon
 from hybridmodel.collection import collect
 from hybridmodel.data import Dataset
-from hybridmodel.demo.swing_up import SwingUp
-from hybridmodel.demo.task import Task
-from hybridmodel.demo.workers import pool
+from hybridmodel.tasks.swing_up import SwingUp
+from hybridmodel.tasks.task import Task
+from hybridmodel.workers import pool
 
 FIRST_SEED = 10
 START = 0.1

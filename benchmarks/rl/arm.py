@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 import hybridmodel as hm
 from benchmarks.rl.fitted import TASKS
-from hybridmodel.demo.task import Task
 from hybridmodel.model import HybridModel
+from hybridmodel.tasks.task import Task
 from residuals import MLP
 
 TASK = TASKS["double-pendulum"]

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Row
-from hybridmodel.demo.workers import pool
 from hybridmodel.files import write_atomically
+from hybridmodel.workers import pool
 
 Cell = dict[str, Any]
 Numbers = dict[str, Any]

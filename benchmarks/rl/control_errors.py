@@ -21,7 +21,6 @@ from hybridmodel.baselines import ROWS
 from hybridmodel.collection import collect
 from hybridmodel.data import Dataset
 from hybridmodel.data.trajectory import Array
-from hybridmodel.demo.pendulum import PENDULUM
 from hybridmodel.envs import HiddenEffects
 from hybridmodel.evaluation import evaluate
 from hybridmodel.excitation import RandomSteps
@@ -29,6 +28,7 @@ from hybridmodel.rl.exploitation import exploitation_gap
 from hybridmodel.rl.queries import COLUMNS, query_errors
 from hybridmodel.rl.rare_events import event_errors
 from hybridmodel.statistics import interquartile_mean, interval
+from hybridmodel.tasks.pendulum import PENDULUM
 from physics import Pendulum, Signal
 
 STEPS = (1, 5, 20)

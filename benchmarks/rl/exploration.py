@@ -34,14 +34,14 @@ from hybridmodel import (
 )
 from hybridmodel.collection import collect
 from hybridmodel.data import Dataset
-from hybridmodel.demo.cartpole import CARTPOLE
-from hybridmodel.demo.pendulum import PENDULUM
-from hybridmodel.demo.swing_up import Attempts
-from hybridmodel.demo.task import Task as Machine
 from hybridmodel.excitation import Centered
 from hybridmodel.rl.exploration import Curiosity
 from hybridmodel.rl.learning import dealt
 from hybridmodel.statistics import interquartile_mean, interval
+from hybridmodel.tasks.cartpole import CARTPOLE
+from hybridmodel.tasks.pendulum import PENDULUM
+from hybridmodel.tasks.swing_up import Attempts
+from hybridmodel.tasks.task import Task as Machine
 from residuals import Ensemble
 
 STEPS, HORIZON, RUNS, AHEAD = 100, 25, 200, 10

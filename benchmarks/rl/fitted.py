@@ -9,12 +9,12 @@ import numpy as np
 from hybridmodel.baselines import Recipe, hybrid_row, identified_row, network_row, physics_row
 from hybridmodel.collection import collect
 from hybridmodel.data import Dataset
-from hybridmodel.demo.cartpole import CARTPOLE
-from hybridmodel.demo.double_pendulum import DOUBLE_PENDULUM
-from hybridmodel.demo.pendulum import PENDULUM
-from hybridmodel.demo.swing_up import Attempts
-from hybridmodel.demo.task import Task, split
 from hybridmodel.model import HybridModel
+from hybridmodel.tasks.cartpole import CARTPOLE
+from hybridmodel.tasks.double_pendulum import DOUBLE_PENDULUM
+from hybridmodel.tasks.pendulum import PENDULUM
+from hybridmodel.tasks.swing_up import Attempts
+from hybridmodel.tasks.task import Task, split
 
 TASKS: dict[str, Task] = {t.name: t for t in (PENDULUM, CARTPOLE, DOUBLE_PENDULUM)}
 

@@ -28,8 +28,6 @@ from benchmarks.figures import Row
 from benchmarks.rl.fitted import TASKS, excited, fitted
 from hybridmodel.costs import Quadratic
 from hybridmodel.data import Dataset
-from hybridmodel.demo.swing_up import SwingUp
-from hybridmodel.demo.task import Task
 from hybridmodel.envs import Environment
 from hybridmodel.model import HybridModel
 from hybridmodel.planners import CEM, Plan, Status
@@ -40,6 +38,8 @@ from hybridmodel.rl.open_loop import open_loop
 from hybridmodel.rl.proposals import Inverse, proposal
 from hybridmodel.rl.solved_inverse import ModelInverse
 from hybridmodel.statistics import interquartile_mean, interval
+from hybridmodel.tasks.swing_up import SwingUp
+from hybridmodel.tasks.task import Task
 
 KINDS = ("none", "learned", "physics", "hybrid")
 STEPS = (1, 5, 10)

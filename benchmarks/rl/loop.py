@@ -34,12 +34,12 @@ from hybridmodel import (
     placement,
     receding_horizon,
 )
-from hybridmodel.demo import quadrotor
-from hybridmodel.demo.cartpole import CARTPOLE
-from hybridmodel.demo.task import Task as Machine
 from hybridmodel.rl.learning import learn, trial
 from hybridmodel.rl.reward import Reward
 from hybridmodel.statistics import interquartile_mean, interval
+from hybridmodel.tasks import quadrotor
+from hybridmodel.tasks.cartpole import CARTPOLE
+from hybridmodel.tasks.task import Task as Machine
 from physics import Trivial
 from residuals import Ensemble
 

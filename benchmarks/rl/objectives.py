@@ -24,10 +24,10 @@ import hybridmodel as hm
 from benchmarks.figures import Row
 from benchmarks.rl.fitted import TASKS, excited, fitted
 from hybridmodel.data import Dataset
-from hybridmodel.demo.swing_up import SwingUp
-from hybridmodel.demo.task import split
 from hybridmodel.model import HybridModel
 from hybridmodel.statistics import interquartile_mean, interval
+from hybridmodel.tasks.swing_up import SwingUp
+from hybridmodel.tasks.task import split
 from residuals import Ensemble
 
 TASK = TASKS["cartpole"]

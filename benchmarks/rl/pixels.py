@@ -26,8 +26,6 @@ import torch
 from benchmarks.figures import Row
 from hybridmodel import CEM, HybridModel, OptimalControlProblem, Quadratic, receding_horizon
 from hybridmodel import placement as placements
-from hybridmodel.demo.cartpole import CARTPOLE
-from hybridmodel.demo.pendulum import PENDULUM
 from hybridmodel.envs import BulletCartPole, BulletPendulum, HiddenEffects
 from hybridmodel.envs.bullet.plant import BulletPlant
 from hybridmodel.envs.pixels import Pixels
@@ -42,6 +40,8 @@ from hybridmodel.rl.latent import (
     fit_latent,
     watch,
 )
+from hybridmodel.tasks.cartpole import CARTPOLE
+from hybridmodel.tasks.pendulum import PENDULUM
 from physics import CartPole, Mechanical, Pendulum, Signal
 from residuals import MLP
 

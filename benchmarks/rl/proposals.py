@@ -30,15 +30,15 @@ from hybridmodel.bridges.casadi_to_torch import to_torch
 from hybridmodel.closed_loop import receding_horizon
 from hybridmodel.collection import collect
 from hybridmodel.data import Dataset
-from hybridmodel.demo.following import Following
-from hybridmodel.demo.kuka import task as kuka
-from hybridmodel.demo.task import Task
 from hybridmodel.model import HybridModel
 from hybridmodel.planners import CEM, Plan, Status
 from hybridmodel.rl.inverse import fit_inverse
 from hybridmodel.rl.proposals import ahead, proposal
 from hybridmodel.rl.solved_inverse import ModelInverse
 from hybridmodel.statistics import interquartile_mean, interval
+from hybridmodel.tasks.following import Following
+from hybridmodel.tasks.kuka import task as kuka
+from hybridmodel.tasks.task import Task
 
 KINDS = ("none", "torque", "solved", "learned")
 SECONDS, SETTLE = 2.5, 1.0  # s of a loop, and of these what does not count

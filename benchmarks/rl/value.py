@@ -29,10 +29,10 @@ from hybridmodel import (
     receding_horizon,
 )
 from hybridmodel.collection import collect
-from hybridmodel.demo.pendulum import PENDULUM
-from hybridmodel.demo.swing_up import SwingUp
-from hybridmodel.demo.task import Task
 from hybridmodel.rl.value_iteration import iterate_value
+from hybridmodel.tasks.pendulum import PENDULUM
+from hybridmodel.tasks.swing_up import SwingUp
+from hybridmodel.tasks.task import Task
 
 HORIZON, DISCOUNT = 10, 0.98
 TASKS: Mapping[str, tuple[Task, tuple[float, ...]]] = {  # and where its states are drawn, ±

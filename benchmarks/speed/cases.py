@@ -15,9 +15,9 @@ from benchmarks.speed import cart_pole, curvature, limits
 from benchmarks.speed.memory import growth
 from hybridmodel import CEM, Dataset, HybridModel, Trajectory, placement
 from hybridmodel.batches import Batch, batch
-from hybridmodel.demo.kuka import iiwa
 from hybridmodel.fitting.loss import output_scale, training_loss
 from hybridmodel.rollouts import Backend
+from hybridmodel.tasks.kuka import iiwa
 from physics import CartPole, System
 from physics.integrators import euler
 from residuals import MLP, Ensemble

@@ -54,8 +54,8 @@ def demo(
     """
     from hybridmodel.demo.pipeline import run_task
     from hybridmodel.demo.record import summarize, write_record
-    from hybridmodel.demo.tasks import TASKS
     from hybridmodel.report import write_report
+    from hybridmodel.tasks.named import TASKS
 
     if seeds < 1 or workers < 1:
         raise ValueError(f"--seeds and --workers must be at least 1, got {seeds} and {workers}")

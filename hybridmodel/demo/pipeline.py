@@ -16,12 +16,12 @@ import numpy as np
 from hybridmodel.baselines import ROWS, hybrid_row, identified_row, network_row, physics_row
 from hybridmodel.collection import collect
 from hybridmodel.data import Dataset, Trajectory
-from hybridmodel.demo.task import Score, Task
-from hybridmodel.demo.workers import Report, finished, pool, tell
 from hybridmodel.evaluation import Evaluation, evaluate
 from hybridmodel.fitting import FitResult
 from hybridmodel.model import HybridModel
 from hybridmodel.planners import Plan
+from hybridmodel.tasks.task import Score, Task
+from hybridmodel.workers import Report, finished, pool, tell
 
 Engine = Literal["pybullet", "ode"]
 

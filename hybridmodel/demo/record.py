@@ -29,12 +29,12 @@ from hybridmodel.baselines import ROWS
 from hybridmodel.checkpoint import load, save
 from hybridmodel.data import Dataset, Trajectory, load_npz, save_npz
 from hybridmodel.demo.pipeline import Outcome, Run
-from hybridmodel.demo.task import Control, Figure, Score, Task
-from hybridmodel.demo.tasks import TASKS
 from hybridmodel.evaluation import Evaluation, evaluate
 from hybridmodel.files import write_atomically
 from hybridmodel.model import HybridModel
 from hybridmodel.planners import Plan, Status
+from hybridmodel.tasks.named import TASKS
+from hybridmodel.tasks.task import Control, Figure, Score, Task
 
 STEPS = (1, 20, 50)
 LABELS = {"gradient": "multiple shooting", "cem": "CEM"}

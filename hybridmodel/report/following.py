@@ -10,10 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from hybridmodel.demo.following import Following
 from hybridmodel.demo.pipeline import Run
 from hybridmodel.demo.record import Record, shown
-from hybridmodel.demo.task import Task
 from hybridmodel.report.drawing import (
     COLOURS,
     INK,
@@ -29,6 +27,8 @@ from hybridmodel.report.drawing import (
 )
 from hybridmodel.report.goal import Goal
 from hybridmodel.report.loops import planners_of
+from hybridmodel.tasks.following import Following
+from hybridmodel.tasks.task import Task
 
 MAGNIFIED = (1, 2, 5, 10, 20, 50, 100)
 LARGEST = 0.2  # of a drawn deviation, over the size of the reference

@@ -10,8 +10,8 @@ from matplotlib.figure import SubFigure
 
 from hybridmodel.demo.pipeline import Run
 from hybridmodel.demo.record import Record
-from hybridmodel.demo.task import Task
 from hybridmodel.report.drawing import Picture
+from hybridmodel.tasks.task import Task
 
 
 class Goal(ABC):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hybridmodel.demo.following import Following
-from hybridmodel.demo.swing_up import SwingUp
-from hybridmodel.demo.task import Control
 from hybridmodel.report.following import FollowingPictures
 from hybridmodel.report.goal import Goal
 from hybridmodel.report.swing_up import SwingUpPictures
+from hybridmodel.tasks.following import Following
+from hybridmodel.tasks.swing_up import SwingUp
+from hybridmodel.tasks.task import Control
 
 
 def goal_of(control: Control) -> Goal:

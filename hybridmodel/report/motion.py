@@ -13,7 +13,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageDraw, ImageFont
 
 from hybridmodel.demo.record import Record, read_record
-from hybridmodel.demo.task import Task
 from hybridmodel.files import write_atomically
 from hybridmodel.report.drawing import (
     COLOURS,
@@ -24,6 +23,7 @@ from hybridmodel.report.drawing import (
 )
 from hybridmodel.report.goals import goal_of
 from hybridmodel.report.loops import planners_of
+from hybridmodel.tasks.task import Task
 
 LARGEST = 300_000  # of a moving picture [bytes]
 

@@ -14,11 +14,11 @@ from jinja2 import Environment, StrictUndefined
 
 from hybridmodel.baselines import ROWS
 from hybridmodel.demo.record import STEPS, Record, read_record, shown
-from hybridmodel.demo.task import Figure
 from hybridmodel.files import write_atomically
 from hybridmodel.report import effects, errors, loops, motion
 from hybridmodel.report.drawing import COLOURS, PLANNER_NAMES, or_inf, times
 from hybridmodel.report.goals import goal_of
+from hybridmodel.tasks.task import Figure
 from physics import System
 
 NAME = "report.html"

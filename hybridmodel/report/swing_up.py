@@ -11,8 +11,6 @@ from matplotlib.figure import SubFigure
 
 from hybridmodel.demo.pipeline import Run
 from hybridmodel.demo.record import Record
-from hybridmodel.demo.swing_up import SwingUp
-from hybridmodel.demo.task import Task
 from hybridmodel.report.drawing import (
     COLOURS,
     INK,
@@ -30,6 +28,8 @@ from hybridmodel.report.drawing import (
 )
 from hybridmodel.report.goal import Goal
 from hybridmodel.report.loops import planners_of
+from hybridmodel.tasks.swing_up import SwingUp
+from hybridmodel.tasks.task import Task
 
 PLANS_SHOWN = 6
 PLANNED = "planned"

@@ -12,11 +12,8 @@ import pytest
 
 from hybridmodel.baselines import ROWS, physics_row
 from hybridmodel.data import Dataset, Trajectory
-from hybridmodel.demo.following import Following, Lemniscate, Motions
 from hybridmodel.demo.pipeline import Outcome, Run
 from hybridmodel.demo.record import read_record, summarize, write_record
-from hybridmodel.demo.task import Task
-from hybridmodel.demo.tasks import TASKS
 from hybridmodel.evaluation import evaluate
 from hybridmodel.fitting import FitResult
 from hybridmodel.planners import Plan, Status
@@ -24,6 +21,9 @@ from hybridmodel.problem import OptimalControlProblem
 from hybridmodel.report import effects, motion, write_picture, write_report
 from hybridmodel.report.drawing import quantity
 from hybridmodel.report.errors import panels_of
+from hybridmodel.tasks.following import Following, Lemniscate, Motions
+from hybridmodel.tasks.named import TASKS
+from hybridmodel.tasks.task import Task
 
 EIGHT = Lemniscate(center=(1.0, 0.0, 2.0), long=(0.0, 0.5, 0.0), wide=(0.0, 0.0, 0.2), period=3.0)
 

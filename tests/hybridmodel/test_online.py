@@ -257,7 +257,7 @@ class Held:
 def test_what_is_picked_up_is_a_payload_from_then_on() -> None:
     pytest.importorskip("pybullet")
     from hybridmodel import envs
-    from hybridmodel.demo.kuka import iiwa
+    from hybridmodel.tasks.kuka import iiwa
 
     arm, at = iiwa(), (0.0, 0.0, 0.06)
     x0 = np.array([0, 0.6, 0, -1.3, 0, 0.9, 0, *[0.0] * 7])

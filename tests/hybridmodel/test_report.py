@@ -19,11 +19,8 @@ from hybridmodel import placement
 from hybridmodel.baselines import ROWS, physics_row
 from hybridmodel.collection import collect
 from hybridmodel.data import Dataset, Trajectory
-from hybridmodel.demo.pendulum import PENDULUM
 from hybridmodel.demo.pipeline import Outcome, Run
 from hybridmodel.demo.record import Record, read_record, summarize, write_record
-from hybridmodel.demo.swing_up import Attempts
-from hybridmodel.demo.task import Score, Task
 from hybridmodel.envs import HiddenEffects, OdePlant
 from hybridmodel.evaluation import evaluate
 from hybridmodel.fitting import FitResult
@@ -31,6 +28,9 @@ from hybridmodel.model import HybridModel
 from hybridmodel.planners import Plan, Status
 from hybridmodel.report import effects, errors, motion, page, write_picture, write_report
 from hybridmodel.report.drawing import spread
+from hybridmodel.tasks.pendulum import PENDULUM
+from hybridmodel.tasks.swing_up import Attempts
+from hybridmodel.tasks.task import Score, Task
 from physics import Trivial
 from residuals import MLP
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hybridmodel.demo.workers import pool
+from hybridmodel.workers import pool
 
 
 def interrupted() -> None:

@@ -13,10 +13,10 @@ import numpy as np
 
 from hybridmodel.collection import Environment
 from hybridmodel.costs import Cost
-from hybridmodel.demo.cartpole import CARTPOLE
 from hybridmodel.envs import GymnasiumPlant, make
 from hybridmodel.rl.learning import Start, trial
 from hybridmodel.rl.reward import Reward
+from hybridmodel.tasks.cartpole import CARTPOLE
 from physics import CartPole, Signal, System
 
 TRIALS = 5  # evaluation episodes

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hybridmodel.cli import run
-from hybridmodel.demo.cartpole import CARTPOLE
 from hybridmodel.demo.record import read_record
+from hybridmodel.tasks.cartpole import CARTPOLE
 
 
 @pytest.fixture(scope="module")

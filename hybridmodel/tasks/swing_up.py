@@ -13,7 +13,12 @@ from hybridmodel.closed_loop import RecedingHorizon, receding_horizon
 from hybridmodel.collection import Policy
 from hybridmodel.costs import Quadratic
 from hybridmodel.data import Dataset, Trajectory
-from hybridmodel.demo.task import (
+from hybridmodel.envs import Environment
+from hybridmodel.excitation import Centered, Dithered, Multisine, RandomSteps
+from hybridmodel.model import HybridModel
+from hybridmodel.planners import CEM, MultipleShooting, Plan
+from hybridmodel.problem import OptimalControlProblem
+from hybridmodel.tasks.task import (
     Control,
     Figure,
     Logging,
@@ -24,11 +29,6 @@ from hybridmodel.demo.task import (
     split,
     whole_logs,
 )
-from hybridmodel.envs import Environment
-from hybridmodel.excitation import Centered, Dithered, Multisine, RandomSteps
-from hybridmodel.model import HybridModel
-from hybridmodel.planners import CEM, MultipleShooting, Plan
-from hybridmodel.problem import OptimalControlProblem
 from physics import System
 
 

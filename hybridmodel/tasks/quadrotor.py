@@ -7,10 +7,10 @@ from typing import Any
 
 from hybridmodel import placement
 from hybridmodel.baselines import Recipe
-from hybridmodel.demo.following import Following, Lemniscate, Motions
-from hybridmodel.demo.task import Task
 from hybridmodel.envs.effects import AerialEffects
 from hybridmodel.excitation import GeometricFlight
+from hybridmodel.tasks.following import Following, Lemniscate, Motions
+from hybridmodel.tasks.task import Task
 from physics.quadrotor import Quadrotor
 
 _HEIGHT = 1.5  # m, of the place where all flights begin

@@ -12,10 +12,10 @@ import numpy as np
 
 from hybridmodel import placement
 from hybridmodel.baselines import Recipe
-from hybridmodel.demo.following import Following, Lemniscate, Motions
-from hybridmodel.demo.task import Task
 from hybridmodel.envs.effects import RobotEffects
 from hybridmodel.excitation import ComputedTorque, FourierMotion
+from hybridmodel.tasks.following import Following, Lemniscate, Motions
+from hybridmodel.tasks.task import Task
 from physics import RigidBody
 
 _HOME = (0.0, 0.6, 0.0, -1.3, 0.0, 0.9, 0.0)  # rad; the elbow bent, the flange before the robot

@@ -6,9 +6,9 @@ import math
 
 from hybridmodel import placement
 from hybridmodel.baselines import Recipe
-from hybridmodel.demo.swing_up import Attempts, SwingUp
-from hybridmodel.demo.task import Task
 from hybridmodel.envs import HiddenEffects
+from hybridmodel.tasks.swing_up import Attempts, SwingUp
+from hybridmodel.tasks.task import Task
 from physics import Pendulum, Signal
 
 PENDULUM = Task(

@@ -12,7 +12,12 @@ from hybridmodel.closed_loop import RecedingHorizon, receding_horizon
 from hybridmodel.collection import Policy
 from hybridmodel.costs import Quadratic, Tracking
 from hybridmodel.data import Trajectory
-from hybridmodel.demo.task import (
+from hybridmodel.envs import Environment
+from hybridmodel.excitation import Dithered, FourierMotion, RandomSteps
+from hybridmodel.model import HybridModel
+from hybridmodel.planners import MultipleShooting, Plan, Status
+from hybridmodel.problem import OptimalControlProblem
+from hybridmodel.tasks.task import (
     Control,
     Figure,
     Logging,
@@ -23,11 +28,6 @@ from hybridmodel.demo.task import (
     split,
     whole_logs,
 )
-from hybridmodel.envs import Environment
-from hybridmodel.excitation import Dithered, FourierMotion, RandomSteps
-from hybridmodel.model import HybridModel
-from hybridmodel.planners import MultipleShooting, Plan, Status
-from hybridmodel.problem import OptimalControlProblem
 from physics import System
 
 AXES: tuple[str, ...] = ("x", "y", "z")

@@ -1,6 +1,6 @@
-"""What a demonstration is made of: a plant that hides something, logs, fits, and a goal.
+"""What a task is made of: a plant that hides something, logs, fits, and a goal.
 
-    Task      one demonstration
+    Task      all of it
     Logging   how its logs are made
     Control   what its planners are to do, and how well a closed loop did it
 
@@ -129,7 +129,7 @@ class Control(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One demonstration.
+    """A plant and what is to be done with it.
 
     story          what is hidden from the physics, as a sentence goes on
     quick_epochs   of a shorter fit
