@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks.figures import Row
 from benchmarks.placements import conserving, magnets
-from benchmarks.studies import (
+from benchmarks.truths import (
     Plan,
     Study,
     Truth,

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.figures import Row
-from benchmarks.studies import (
+from benchmarks.truths import (
     Plan,
     Study,
     Truth,

@@ -30,7 +30,10 @@ from physics.integrators import ALL, Integrator, discrete, rk4
 from residuals import Gated, Probabilistic, Recurrent, Residual
 
 if TYPE_CHECKING:
+    from hybridmodel.costs import Cost
     from hybridmodel.export import Exported, Target
+    from hybridmodel.rl.imagination import Ended, Members, RewardOf
+    from hybridmodel.rl.model_env import ModelVectorEnv, Starts
 
 Network = Callable[..., Any]
 _SAME = 1e-6  # relative; logs give dt as a difference of times
@@ -401,6 +404,39 @@ class HybridModel(nn.Module):
         from hybridmodel.export import export
 
         return export(self, directory, target=target, name=name, dtype=dtype)
+
+    def vector_env(
+        self,
+        reward: Cost | RewardOf,
+        n: int,
+        *,
+        starts: Starts,
+        episode_steps: int,
+        member: Members = "random",
+        noise: bool = False,
+        stop: float | None = None,
+        penalty: float = 0.0,
+        ended: Ended | None = None,
+    ) -> ModelVectorEnv:
+        """n episodes of the model at once, with Gymnasium's interface of vector environments.
+
+        The arguments are those of `hybridmodel.rl.ModelVectorEnv`. Raises ImportError naming the
+        extra where there is no Gymnasium.
+        """
+        from hybridmodel.rl import ModelVectorEnv
+
+        return ModelVectorEnv(
+            self,
+            reward,
+            n,
+            starts=starts,
+            episode_steps=episode_steps,
+            member=member,
+            noise=noise,
+            stop=stop,
+            penalty=penalty,
+            ended=ended,
+        )
 
     def parameter_values(self) -> dict[str, float]:
         """The declared physical parameters by name."""

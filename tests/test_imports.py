@@ -40,6 +40,21 @@ ROOMS = (
         ("physics", "casadi", "numpy", "scipy", "pyarrow", "h5py", "rosbags", *TORCH_FREE),
     ),
     Room(
+        ("hybridmodel.envs.corrected",),
+        (
+            "physics",
+            "casadi",
+            "numpy",
+            "hybridmodel.envs",
+            "hybridmodel.model",
+            "hybridmodel.placement",
+        ),
+    ),
+    Room(
+        ("hybridmodel.envs.randomized",),
+        ("numpy", "hybridmodel.collection", "hybridmodel.data", "hybridmodel.envs"),
+    ),
+    Room(
         ("hybridmodel.envs",),
         (
             "physics",
@@ -74,7 +89,18 @@ ROOMS = (
     ),
     Room(
         OUTER,
-        (*OURS, "numpy", "cyclopts", "rich", "pydantic", "matplotlib", "jinja2", "PIL"),
+        (
+            *OURS,
+            "numpy",
+            "torch",
+            "cyclopts",
+            "rich",
+            "matplotlib",
+            "jinja2",
+            "PIL",
+            "pyarrow",
+            "distributed",
+        ),
     ),
     Room(
         ("hybridmodel.tasks", "hybridmodel.demo"), (*OURS, "casadi", "torch", "numpy"), never=OUTER

@@ -1,10 +1,11 @@
 """The figures of model-based reinforcement learning.
 
-    python -m benchmarks.rl [--quick] [--only PART,…] [--folder runs/rl] [--workers 2] --json FILE
+    python -m benchmarks.rl [--quick] [--only PART,…] [--cells FILE] [--workers 2] --json FILE
 
 Each part is a table of cells, one seed of one method in one task each. A cell that is done is a
-file of the folder, so that a run that was interrupted goes on where it stood; a folder is of one
-version of the code. Rows of --quick are named so and have no bars: their runs are too short.
+line of a file, so that a run that was interrupted goes on where it stood; a file is of one version
+of the code. `benchmarks/results/rl_cells.jsonl` holds those of the published figures. Rows of
+--quick are named so and have no bars: their runs are too short.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="few cells of each part")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
-    parser.add_argument("--folder", type=Path, default=Path("runs/rl"), help="of finished cells")
+    parser.add_argument("--cells", type=Path, default=Path("runs/rl.jsonl"), help="finished ones")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     chosen = arguments.only.split(",")
@@ -49,7 +50,7 @@ def main() -> int:
     if arguments.workers < 1:
         parser.error(f"--workers must be at least 1, got {arguments.workers}")
     rows, complete = [], True
-    found = results(chosen, arguments.folder, arguments.quick, arguments.workers)
+    found = results(chosen, arguments.cells, arguments.quick, arguments.workers)
     for part, cells, failed in found:
         complete &= not failed
         measured = figures(part, cells)

@@ -1,4 +1,4 @@
-"""Cells of a table, each one file: what was run once is not run again.
+"""Cells of a table, each one line of a file: what was run once is not run again.
 
 A part of this topic is a module with
 
@@ -9,7 +9,6 @@ A part of this topic is a module with
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import sys
@@ -29,16 +28,17 @@ Numbers = dict[str, Any]
 
 
 def results(
-    parts: list[str], folder: Path, quick: bool, workers: int
+    parts: list[str], file: Path, quick: bool, workers: int
 ) -> Iterator[tuple[str, list[tuple[Cell, Numbers]], int]]:
     """(part, [(cell, numbers), …], how many are missing) once all has run; failures are told."""
-    folder.mkdir(parents=True, exist_ok=True)
     wanted = {part: _module(part).cells(quick) for part in parts}
-    todo = [(p, c) for p, cells in wanted.items() for c in cells if _read(folder, p, c) is None]
+    found = read(file)
+    todo = [(p, c) for p, cells in wanted.items() for c in cells if _key(p, c) not in found]
     known = sum(map(len, wanted.values())) - len(todo)
     _say(f"{known} cells are there, {len(todo)} to run")
+    file.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    with pool(workers) as processes:
+    with pool(workers) as processes, open(file, "a", encoding="utf-8") as table:
         jobs = {processes.submit(_run, part, cell): (part, cell) for part, cell in todo}
         for done, job in enumerate(as_completed(jobs), 1):
             part, cell = jobs[job]
@@ -49,14 +49,31 @@ def results(
             if "error" in numbers:
                 _say(f"FAILED {part} {cell}: {numbers['error']}")
             else:
-                text = json.dumps({"part": part, "cell": cell, "numbers": numbers}, indent=1)
-                write_atomically(_path(folder, part, cell), text.encode())
+                table.write(json.dumps({"part": part, "cell": cell, "numbers": numbers}) + "\n")
+                table.flush()
+                found[_key(part, cell)] = numbers
             left = (time.perf_counter() - began) / done * (len(jobs) - done)
             _say(f"{done}/{len(jobs)}, {left / 60:.1f} min left: {part} {cell} → {numbers}")
     for part, cells in wanted.items():
-        found = [(cell, _read(folder, part, cell)) for cell in cells]
-        done = [(cell, numbers) for cell, numbers in found if numbers is not None]
+        done = [(cell, found[_key(part, cell)]) for cell in cells if _key(part, cell) in found]
         yield part, done, len(cells) - len(done)
+
+
+def read(file: Path) -> dict[str, Numbers]:
+    """The finished cells of a file by their keys; a last line that was cut off is none."""
+    if not file.exists():
+        return {}
+    found, lines = {}, file.read_text(encoding="utf-8").splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            each = json.loads(line)
+            found[_key(each["part"], each["cell"])] = each["numbers"]
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines) and not line.endswith("\n"):
+                write_atomically(file, "".join(lines[:-1]).encode())  # what follows begins a line
+                break
+            raise ValueError(f"{file}, line {number}: is no finished cell: {error}") from error
+    return found
 
 
 def figures(part: str, found: list[tuple[Cell, Numbers]]) -> Iterator[Row]:
@@ -77,19 +94,8 @@ def _run(part: str, cell: Cell) -> Numbers:
     return {**numbers, "seconds": time.perf_counter() - began}
 
 
-def _path(folder: Path, part: str, cell: Cell) -> Path:
-    name = json.dumps([part, cell], sort_keys=True)
-    return folder / f"{part}-{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
-
-
-def _read(folder: Path, part: str, cell: Cell) -> Numbers | None:
-    path = _path(folder, part, cell)
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text())["numbers"]
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{path} is no finished cell, remove it: {error}") from error
+def _key(part: str, cell: Cell) -> str:
+    return json.dumps([part, cell], sort_keys=True)
 
 
 def _say(text: str) -> None:

@@ -6,6 +6,8 @@
     GymnasiumPlant  any Gymnasium environment whose state is known
     MujocoPlant     MuJoCo: pendulum, cart-pole, double pendulum and robots
     Pixels          a PyBullet plant seen through its camera
+    Corrected       a plant in whose engine the residual of a fitted model acts
+    Randomized      parameters and hidden effects drawn from `Interval`s, one draw a plant
     HiddenEffects   what the physics does not know; RobotEffects, AerialEffects, VehicleEffects
     BulletSettings  what the engine is told
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from hybridmodel.envs.bullet.quadrotor import BulletQuadrotor
     from hybridmodel.envs.bullet.robot import BulletRobot
     from hybridmodel.envs.bullet.settings import BulletSettings
+    from hybridmodel.envs.corrected import Corrected
     from hybridmodel.envs.effects import AerialEffects, RobotEffects, VehicleEffects
     from hybridmodel.envs.environment import Environment, Reward
     from hybridmodel.envs.gymnasium_plant import GymnasiumPlant
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
         rollout_gap,
     )
     from hybridmodel.envs.pixels import Pixels
+    from hybridmodel.envs.randomized import Interval, Randomized
     from hybridmodel.envs.truth import Disturbed
 
 _MODULES = {
@@ -59,15 +63,18 @@ _MODULES = {
     "BulletQuadrotor": "bullet.quadrotor",
     "BulletRobot": "bullet.robot",
     "BulletSettings": "bullet.settings",
+    "Corrected": "corrected",
     "Disturbed": "truth",
     "Environment": "environment",
     "GymnasiumPlant": "gymnasium_plant",
     "HiddenEffects": "hidden",
+    "Interval": "randomized",
     "MujocoPlant": "mujoco.plant",
     "MujocoSettings": "mujoco.settings",
     "OdePlant": "ode",
     "ParityReport": "parity",
     "Pixels": "pixels",
+    "Randomized": "randomized",
     "RobotEffects": "effects",
     "VehicleEffects": "effects",
     "acceleration_gap": "parity",
@@ -95,15 +102,18 @@ __all__ = [
     "BulletQuadrotor",
     "BulletRobot",
     "BulletSettings",
+    "Corrected",
     "Disturbed",
     "Environment",
     "GymnasiumPlant",
     "HiddenEffects",
+    "Interval",
     "MujocoPlant",
     "MujocoSettings",
     "OdePlant",
     "ParityReport",
     "Pixels",
+    "Randomized",
     "RobotEffects",
     "VehicleEffects",
     "acceleration_gap",

@@ -92,6 +92,17 @@ def test_reinforcement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert scope["observation"].shape == (3,)
 
 
+def test_corrected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scope = run("corrected.md", {}, tmp_path, monkeypatch)
+    nominal, corrected = (
+        scope["error"](scope[name], scope["unseen"]) for name in ("nominal", "corrected")
+    )
+    assert (corrected < nominal / 3).all()
+    assert scope["agent"].num_timesteps == 200
+    assert scope["observations"].shape == (4096, 3)
+    assert scope["told"][0].d.shape == (50, 1)
+
+
 def test_bring_your_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"dompc_model": of_dompc(), "acados_model": of_acados()}
     scope = run("bring_your_model.md", known, tmp_path, monkeypatch)
