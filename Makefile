@@ -41,6 +41,7 @@ bench: $(ALL)
 	@$(BIN)/python -m benchmarks.kernel --json benchmarks/results/kernel.json
 	@$(BIN)/python -m benchmarks.planners --json benchmarks/results/planners.json
 	@$(BIN)/python -m benchmarks.rl --json benchmarks/results/rl.json
+	@$(BIN)/python -m benchmarks.studies --json benchmarks/results/studies.json
 
 venv: $(ALL)
 

@@ -7,6 +7,7 @@ python -m benchmarks.learning --data FOLDER --json benchmarks/results/learning.j
 python -m benchmarks.kernel --peers FOLDER --json benchmarks/results/kernel.json
 python -m benchmarks.planners --peers FOLDER --json benchmarks/results/planners.json
 python -m benchmarks.rl --json benchmarks/results/rl.json
+python -m benchmarks.studies --json benchmarks/results/studies.json
 python -m benchmarks.readme [runs/spine/single]      without a run only the figures
 """
 
@@ -23,10 +24,12 @@ from rich.console import Console
 from benchmarks.planning.table import table
 from benchmarks.rl import summary
 from benchmarks.robots import TEN
+from benchmarks.studies import summary as studies
+from benchmarks.studies.matrix import TABLE
 from hybridmodel.cli.demo import results
 from hybridmodel.demo.record import read_summary
 from hybridmodel.files import write_atomically
-from hybridmodel.report import write_picture
+from hybridmodel.report import write_matrix, write_picture
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -97,6 +100,12 @@ def main(run: Path | None) -> None:
         content = json.loads(learned.read_text(encoding="utf-8"))
         blocks["reinforcement"] = summary.table(content)
         _fill(ROOT / "docs" / "reinforcement.md", {"ways": summary.ways(content)})
+    if (studied := RESULTS / "studies.json").exists():
+        content = json.loads(studied.read_text(encoding="utf-8"))
+        blocks["studies"] = studies.matrix(content)
+        _fill(ROOT / "docs" / "studies.md", {"scaling": studies.scaling(content)})
+        if TABLE.exists():
+            write_matrix(TABLE, ROOT / "docs" / "study_matrix.png")
     if run is not None:
         write_picture(run, ROOT / "docs" / "cartpole.webp")
         blocks["demo"] = demo(run)

@@ -19,7 +19,7 @@ from hybridmodel.fitting import FitResult, Progress, fit, identify
 from hybridmodel.model import HybridModel
 from hybridmodel.placement import Placement
 from physics import System, Trivial
-from residuals import MLP
+from residuals import MLP, Residual
 
 ROWS = ("physics", "identified", "network", "hybrid")
 
@@ -94,13 +94,14 @@ def hybrid_row(
     validation: Dataset,
     recipe: Recipe,
     *,
+    residual: Residual | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> FitResult:
-    """Identified physics and a residual, fitted together."""
+    """Identified physics and a residual, an MLP unless another is given, fitted together."""
     model = HybridModel(
         identified.system,
-        MLP(recipe.hidden, seed=seed),
+        MLP(recipe.hidden, seed=seed) if residual is None else residual,
         dt=identified.dt,
         substeps=recipe.substeps,
         placement=recipe.placement,

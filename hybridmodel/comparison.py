@@ -49,7 +49,8 @@ def compare(first: Mapping[str, float], second: Mapping[str, float]) -> Comparis
     a, b = np.array(list(first.values())), np.array(list(second.values()))
     common = [seed for seed in first if seed in second]
     if len(common) == len(first) == len(second):
-        paired = np.array([first[s] - second[s] for s in common])
+        with np.errstate(invalid="ignore"):  # both diverged
+            paired = np.array([first[s] for s in common]) - np.array([second[s] for s in common])
         test, p, least = "paired sign-flip permutation", _sign_flip(paired), 2 / 2 ** len(paired)
     else:
         test = "Mann–Whitney U"
@@ -70,8 +71,13 @@ def compare(first: Mapping[str, float], second: Mapping[str, float]) -> Comparis
 
 
 def _sign_flip(differences: np.ndarray) -> float:
-    """Share of sign patterns whose mean difference is at least as large; drawn above 2¹⁵."""
-    n = len(differences)
+    """Share of sign patterns whose mean difference is at least as large; drawn above 2¹⁵.
+
+    What diverged on one side alone counts as ten times the largest difference that did not.
+    """
+    n, finite = len(differences), np.abs(differences[np.isfinite(differences)])
+    far = 10 * finite.max(initial=1e-300)
+    differences = np.nan_to_num(differences, nan=0.0, posinf=far, neginf=-far)
     if n <= 15:
         signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
     else:

@@ -40,7 +40,8 @@ for _verb, _help in {
     "check-system": "Does your own system obey the laws the rest relies on?",
     "check-parity": "Does the engine do what the equations of a robot say, and if not, why?",
     "export": "Write a model for another tool: C, CasADi, ONNX, acados, torch.",
-    "compare": "Do two runs differ, by which test?",
+    "study": "Which correction is worth it: a resumable grid of models, planners and plants.",
+    "compare": "Do two runs or studies differ, by which test?",
     "report": "Write a run folder's HTML report again.",
     "doctor": "Versions, extras, and a self-check of this installation.",
 }.items():

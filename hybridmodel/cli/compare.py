@@ -11,20 +11,33 @@ from rich.console import Console
 from rich.table import Table
 
 from hybridmodel.cli import OK
+from hybridmodel.cli.compare_studies import compare_studies, is_study
 
 
-def compare(first: Path, second: Path, *, row: str = "hybrid") -> int:
+def compare(first: Path, second: Path, *, row: str | None = None) -> int:
     """Do two runs differ, in which figure, by which test?
 
     Parameters
     ----------
     first
-        A folder that `hybridmodel demo` has written.
+        A folder that `hybridmodel demo` or `hybridmodel study` has written.
     second
-        Another one.
+        Another one of the same kind.
     row
-        Which model: physics, identified, network, hybrid.
+        Which model: physics, identified, network, hybrid, or another one of a study; default the
+        hybrid, and all models of studies.
     """
+    if is_study(first) != is_study(second):
+        study, other = (first, second) if is_study(first) else (second, first)
+        raise ValueError(
+            f"{study} holds a study and {other} does not: give two studies, or two run folders"
+        )
+    if is_study(first):
+        return compare_studies(first, second, row=row)
+    return _compare_runs(first, second, row or "hybrid")
+
+
+def _compare_runs(first: Path, second: Path, row: str) -> int:
     from hybridmodel.comparison import compare as compare_figures
 
     seeds = [_seeds(path, row) for path in (first, second)]

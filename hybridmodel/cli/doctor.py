@@ -18,6 +18,8 @@ EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "data": ("pyarrow", "h5py"),
     "ros": ("rosbags",),
+    "rl": ("gymnasium", "stable-baselines3"),
+    "cluster": ("distributed",),
     "report": ("matplotlib", "pillow", "jinja2"),
 }
 

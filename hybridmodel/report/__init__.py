@@ -9,6 +9,8 @@ write_pictures(path, pictures, title=…)   pictures under their headings, on a 
   query_picture, exploitation_picture, compounding_picture, event_picture   errors that matter
                               for control
   learning_picture(histories) return over real steps
+write_study(folder)           folder/study.html: what a study's models recover, where, and how
+write_matrix(folder, path)    its heat map alone, for a README
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ try:
     from hybridmodel.report.page import write_report
     from hybridmodel.report.plan import plot_plan
     from hybridmodel.report.plan_motion import animate_plan
+    from hybridmodel.report.study import write_matrix, write_study
 except ModuleNotFoundError as error:
     package = (error.name or "").split(".")[0]
     if package not in ("jinja2", "matplotlib", "PIL"):
@@ -44,7 +47,9 @@ __all__ = [
     "learning_picture",
     "plot_plan",
     "query_picture",
+    "write_matrix",
     "write_picture",
     "write_pictures",
     "write_report",
+    "write_study",
 ]

@@ -11,19 +11,22 @@ from hybridmodel.tasks.swing_up import Attempts, SwingUp
 from hybridmodel.tasks.task import Task
 from physics import CartPole
 
+_NOISE = (1e-3, 2e-3, 5e-3, 1e-2)
+_ALL = HiddenEffects(
+    parameters={"pole_mass": 0.3},
+    coulomb=(1.0, 0.02),
+    ripple=0.5,
+    ripple_waves=3.0,
+    input_gain=0.8,
+    dead_zone=0.4,
+    observation_noise=_NOISE,
+)
+
 CARTPOLE = Task(
     name="cartpole",
     title="Cart-pole swing-up",
     system=CartPole(),
-    hidden=HiddenEffects(
-        parameters={"pole_mass": 0.3},
-        coulomb=(1.0, 0.02),
-        ripple=0.5,
-        ripple_waves=3.0,
-        input_gain=0.8,
-        dead_zone=0.4,
-        observation_noise=(1e-3, 2e-3, 5e-3, 1e-2),
-    ),
+    hidden=_ALL,
     story="a pole half as heavy again, a motor with 80 % of its force and a dead zone, dry "
     "friction in rail and pivot that varies with position, noisy sensors",
     dt=0.04,
@@ -55,4 +58,20 @@ CARTPOLE = Task(
         state_bounds=((-2.0, -math.inf, -math.inf, -math.inf), (2.0, math.inf, math.inf, math.inf)),
         horizon=40,
     ),
+    effects={
+        "parameters": HiddenEffects(
+            parameters={"pole_mass": 0.4, "cart_mass": 1.2, "pole_inertia": 0.012},
+            observation_noise=_NOISE,
+        ),
+        "friction": HiddenEffects(
+            coulomb=(1.5, 0.03),
+            ripple=0.5,
+            ripple_waves=3.0,
+            viscous=(0.5, 0.005),
+            observation_noise=_NOISE,
+        ),
+        "actuator": HiddenEffects(input_gain=0.7, dead_zone=0.8, observation_noise=_NOISE),
+        "lag": HiddenEffects(input_lag=0.05, input_delay=1, observation_noise=_NOISE),
+        "all": _ALL,
+    },
 )

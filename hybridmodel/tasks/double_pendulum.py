@@ -13,21 +13,24 @@ from hybridmodel.tasks.task import Task
 from physics import DoublePendulum
 from physics.double_pendulum import ELBOW, SHOULDER
 
+_NOISE = (1e-3, 1e-3, 1e-2, 1e-2)
+_ALL = HiddenEffects(
+    parameters={"mass2": 0.7},
+    coulomb=(0.08, 0.05),
+    ripple=0.5,
+    ripple_waves=2.0,
+    input_gain=0.85,
+    dead_zone=0.05,
+    observation_noise=_NOISE,
+)
+
 DOUBLE_PENDULUM = Task(
     name="double-pendulum",
     title="Double pendulum swing-up",
     system=DoublePendulum(
         inputs=(replace(SHOULDER, low=-6.0, high=6.0), replace(ELBOW, low=-4.0, high=4.0))
     ),
-    hidden=HiddenEffects(
-        parameters={"mass2": 0.7},
-        coulomb=(0.08, 0.05),
-        ripple=0.5,
-        ripple_waves=2.0,
-        input_gain=0.85,
-        dead_zone=0.05,
-        observation_noise=(1e-3, 1e-3, 1e-2, 1e-2),
-    ),
+    hidden=_ALL,
     story="100 g at the second link, motors with 85 % of their torque and a dead zone, dry "
     "friction in both joints that varies with the angle, noisy sensors",
     dt=0.02,
@@ -62,4 +65,19 @@ DOUBLE_PENDULUM = Task(
         iterations=6,
         knots=6,
     ),
+    effects={
+        "parameters": HiddenEffects(
+            parameters={"mass2": 0.9, "inertia2": 0.02}, observation_noise=_NOISE
+        ),
+        "friction": HiddenEffects(
+            coulomb=(0.4, 0.2),
+            ripple=0.5,
+            ripple_waves=2.0,
+            viscous=(0.05, 0.03),
+            observation_noise=_NOISE,
+        ),
+        "actuator": HiddenEffects(input_gain=0.7, dead_zone=0.2, observation_noise=_NOISE),
+        "lag": HiddenEffects(input_lag=0.04, input_delay=1, observation_noise=_NOISE),
+        "all": _ALL,
+    },
 )

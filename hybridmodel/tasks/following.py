@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -15,8 +15,9 @@ from hybridmodel.data import Trajectory
 from hybridmodel.envs import Environment
 from hybridmodel.excitation import Dithered, FourierMotion, RandomSteps
 from hybridmodel.model import HybridModel
-from hybridmodel.planners import MultipleShooting, Plan, Status
+from hybridmodel.planners import CEM, SQP, MultipleShooting, Plan, Planner, Status
 from hybridmodel.problem import OptimalControlProblem
+from hybridmodel.tasks.observing import beginning, observer
 from hybridmodel.tasks.task import (
     Control,
     Figure,
@@ -24,6 +25,7 @@ from hybridmodel.tasks.task import (
     Logs,
     Score,
     Task,
+    named,
     paid,
     split,
     whole_logs,
@@ -120,6 +122,9 @@ class Following(Control):
     shooting_iterations, shooting_tolerance   of `MultipleShooting`
     exact_curvature   whether its Hessian holds that of the dynamics; plans that start near the
                  optimum seldom need it
+    sqp_iterations, sqp_tolerance, sqp_rti   of `SQP`
+    samples, elites, iterations, knots, warm_spread   of `CEM`, which always has a plan to start
+                 from: at first to hold still
     """
 
     follows: Callable[[Any], Any]
@@ -138,6 +143,14 @@ class Following(Control):
     shooting_iterations: int = 25
     shooting_tolerance: float = 1e-2
     exact_curvature: bool = False
+    sqp_iterations: int = 10
+    sqp_tolerance: float = 1e-3
+    sqp_rti: bool = False
+    samples: int = 200
+    elites: int = 20
+    iterations: int = 4
+    knots: int | None = None
+    warm_spread: float = 0.2
     quick_seconds: float = 4.0
 
     @property
@@ -167,32 +180,60 @@ class Following(Control):
     def problem(self, task: Task, model: HybridModel) -> OptimalControlProblem:
         held = dict(zip((s.name for s in task.system.inputs), self.holding, strict=True))
         beside = Quadratic(
-            task.system, state=self.state, input=self.input, target={**held, **self.target}
+            model.system, state=self.state, input=self.input, target={**held, **self.target}
         )
         weights = dict.fromkeys(AXES, self.weight)
         cost = Tracking(self.follows, weights, beside=beside, final=self.final)
         return OptimalControlProblem(model, cost, horizon=self.horizon)
 
     def policy(self, task: Task, model: HybridModel, planner: str, seed: int) -> RecedingHorizon:
-        problem = self.problem(task, model)
-        x0, u = self.start(task.system), np.tile(self.holding, (self.horizon, 1))
+        makers: Mapping[str, Callable[[OptimalControlProblem], Planner]] = {
+            "cem": self._cem,
+            "gradient": self._shooting,
+            "sqp": self._sqp,
+        }
+        make, problem = named("planner", planner, makers), self.problem(task, model)
+        x0 = beginning(model, self.start(task.system))
+        u = np.tile(self.holding, (self.horizon, 1))
 
         def ahead(t: float) -> np.ndarray:
             return self.reference(t + task.dt * np.arange(self.horizon + 1))
 
         cost, x, _ = problem.evaluate(x0, u, ahead(0.0))
         return receding_horizon(
-            MultipleShooting(
-                problem,
-                iterations=self.shooting_iterations,
-                tolerance=self.shooting_tolerance,
-                samples=0,
-                curvature="exact" if self.exact_curvature else "cost",
-            ),
+            make(problem),
             every=self.every,
+            estimator=observer(model),
             parameters=ahead,
             safe_input=np.array(self.holding),
             first_plan=Plan(u=u, x=x, cost=cost, status=Status.BUDGET),
+        )
+
+    def _shooting(self, problem: OptimalControlProblem) -> MultipleShooting:
+        return MultipleShooting(
+            problem,
+            iterations=self.shooting_iterations,
+            tolerance=self.shooting_tolerance,
+            samples=0,
+            curvature="exact" if self.exact_curvature else "cost",
+        )
+
+    def _sqp(self, problem: OptimalControlProblem) -> SQP:
+        return SQP(
+            problem,
+            iterations=self.sqp_iterations,
+            tolerance=self.sqp_tolerance,
+            rti=self.sqp_rti,
+        )
+
+    def _cem(self, problem: OptimalControlProblem) -> CEM:
+        return CEM(
+            problem,
+            samples=self.samples,
+            elites=self.elites,
+            iterations=self.iterations,
+            knots=self.knots,
+            warm_spread=self.warm_spread,
         )
 
     def path(self, states: np.ndarray) -> np.ndarray:

@@ -23,6 +23,31 @@ _TORQUES = (176.0, 176.0, 110.0, 110.0, 20.0, 10.0, 1.0)  # N·m; the file: 300.
 _DAMPING = (0.1, 0.1, 0.1, 0.1, 0.05, 0.05, 0.01)  # N·m·s/rad, a guess
 _VISCOUS = (1.0, 1.0, 0.8, 0.8, 0.2, 0.1, 0.02)  # N·m·s/rad, beyond that
 _FLANGE = "lbr_iiwa_link_7"
+_COULOMB = (3.0, 3.0, 2.0, 2.0, 0.6, 0.4, 0.08)  # N·m
+_NOISE = (5e-5,) * 7 + (1e-3,) * 7
+_LOAD = RobotEffects(
+    payload=2.0,
+    payload_at=(0.0, 0.0, 0.06),
+    payload_link=_FLANGE,
+    coulomb=_COULOMB,
+    viscous=_VISCOUS,
+    observation_noise=_NOISE,
+)
+_EFFECTS = {
+    "parameters": RobotEffects(
+        payload=3.0, payload_at=(0.03, 0.0, 0.08), payload_link=_FLANGE, observation_noise=_NOISE
+    ),
+    "friction": RobotEffects(
+        coulomb=_COULOMB,
+        ripple=0.4,
+        ripple_waves=6.0,
+        viscous=_VISCOUS,
+        observation_noise=_NOISE,
+    ),
+    "actuator": RobotEffects(input_gain=0.85, dead_zone=0.1, observation_noise=_NOISE),
+    "lag": RobotEffects(input_lag=0.02, input_delay=1, observation_noise=_NOISE),
+    "all": replace(_LOAD, input_gain=0.92, dead_zone=0.05),
+}
 
 
 @dataclass(frozen=True)
@@ -73,14 +98,7 @@ def task() -> Task:
         name="kuka",
         title="KUKA iiwa with an unknown load, drawing a figure eight",
         system=arm,
-        hidden=RobotEffects(
-            payload=2.0,
-            payload_at=(0.0, 0.0, 0.06),
-            payload_link=_FLANGE,
-            coulomb=(3.0, 3.0, 2.0, 2.0, 0.6, 0.4, 0.08),
-            viscous=_VISCOUS,
-            observation_noise=(5e-5,) * 7 + (1e-3,) * 7,
-        ),
+        hidden=_LOAD,
         story="2 kg at the flange, dry and viscous friction in all seven joints, noisy sensors",
         dt=0.01,
         logging=Motions(
@@ -132,4 +150,6 @@ def task() -> Task:
             f"{s.name}.damping": known + hidden
             for s, known, hidden in zip(joints, _DAMPING, _VISCOUS, strict=True)
         },
+        effects=_EFFECTS,
+        oracle_substeps=2,
     )

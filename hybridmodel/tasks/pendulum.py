@@ -11,19 +11,22 @@ from hybridmodel.tasks.swing_up import Attempts, SwingUp
 from hybridmodel.tasks.task import Task
 from physics import Pendulum, Signal
 
+_NOISE = (2e-3, 1e-2)
+_ALL = HiddenEffects(
+    parameters={"mass": 1.15},
+    coulomb=(0.25,),
+    ripple=0.6,
+    ripple_waves=2.0,
+    input_gain=0.85,
+    dead_zone=0.25,
+    observation_noise=_NOISE,
+)
+
 PENDULUM = Task(
     name="pendulum",
     title="Pendulum swing-up with a weak motor",
     system=Pendulum(inputs=(Signal("torque", "N·m", -3.0, 3.0),)),
-    hidden=HiddenEffects(
-        parameters={"mass": 1.15},
-        coulomb=(0.25,),
-        ripple=0.6,
-        ripple_waves=2.0,
-        input_gain=0.85,
-        dead_zone=0.25,
-        observation_noise=(2e-3, 1e-2),
-    ),
+    hidden=_ALL,
     story="15 % more mass, a motor with 85 % of its torque and a dead zone, dry friction that "
     "varies with the angle, noisy sensors",
     dt=0.04,
@@ -47,4 +50,19 @@ PENDULUM = Task(
         state_bounds=((-math.inf, -math.inf), (math.inf, math.inf)),
         horizon=60,
     ),
+    effects={
+        "parameters": HiddenEffects(
+            parameters={"mass": 1.3, "inertia": 0.04}, observation_noise=_NOISE
+        ),
+        "friction": HiddenEffects(
+            coulomb=(0.5,),
+            ripple=0.6,
+            ripple_waves=2.0,
+            viscous=(0.05,),
+            observation_noise=_NOISE,
+        ),
+        "actuator": HiddenEffects(input_gain=0.75, dead_zone=0.4, observation_noise=_NOISE),
+        "lag": HiddenEffects(input_lag=0.1, input_delay=1, observation_noise=_NOISE),
+        "all": _ALL,
+    },
 )

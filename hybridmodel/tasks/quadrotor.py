@@ -16,6 +16,27 @@ from physics.quadrotor import Quadrotor
 _HEIGHT = 1.5  # m, of the place where all flights begin
 
 
+_NOISE = (2e-3,) * 3 + (3e-3,) * 3 + (1e-2,) * 3 + (5e-3,) * 3
+_AIR = AerialEffects(
+    payload=0.1,
+    payload_at=(0.02, -0.01, -0.05),
+    linear_drag=(0.3, 0.2, 0.1),
+    quadratic_drag=0.03,
+    observation_noise=_NOISE,
+)
+_EFFECTS = {
+    "parameters": AerialEffects(
+        payload=0.15, payload_at=(0.03, -0.02, -0.05), observation_noise=_NOISE
+    ),
+    "friction": AerialEffects(
+        linear_drag=(0.5, 0.4, 0.2), quadratic_drag=0.05, observation_noise=_NOISE
+    ),
+    "actuator": AerialEffects(input_gain=0.75, dead_zone=0.1, observation_noise=_NOISE),
+    "lag": AerialEffects(input_lag=0.015, observation_noise=_NOISE),
+    "all": replace(_AIR, input_gain=0.92, dead_zone=0.05),
+}
+
+
 def position(x: Any) -> Any:
     """Where the quadrotor is (3,) [m]."""
     return x[:3]
@@ -32,13 +53,7 @@ def task() -> Task:
         name="quadrotor",
         title="Quadrotor on a fast figure eight",
         system=system,
-        hidden=AerialEffects(
-            payload=0.1,
-            payload_at=(0.02, -0.01, -0.05),
-            linear_drag=(0.3, 0.2, 0.1),
-            quadratic_drag=0.03,
-            observation_noise=(2e-3,) * 3 + (3e-3,) * 3 + (1e-2,) * 3 + (5e-3,) * 3,
-        ),
+        hidden=_AIR,
         story="100 g (a fifth of its mass) hung 5 cm below and 2 cm beside its centre, drag of "
         "rotors and body, noisy sensors",
         dt=0.02,
@@ -101,4 +116,5 @@ def task() -> Task:
         error_stride=4,
         true_parameters={"mass": float(system.mass) + 0.1}
         | dict(zip(("drag_x", "drag_y", "drag_z"), (0.3, 0.2, 0.1), strict=True)),
+        effects=_EFFECTS,
     )

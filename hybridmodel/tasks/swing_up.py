@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -16,8 +17,9 @@ from hybridmodel.data import Dataset, Trajectory
 from hybridmodel.envs import Environment
 from hybridmodel.excitation import Centered, Dithered, Multisine, RandomSteps
 from hybridmodel.model import HybridModel
-from hybridmodel.planners import CEM, MultipleShooting, Plan
+from hybridmodel.planners import CEM, SQP, MultipleShooting, Plan, Planner
 from hybridmodel.problem import OptimalControlProblem
+from hybridmodel.tasks.observing import beginning, observer
 from hybridmodel.tasks.task import (
     Control,
     Figure,
@@ -25,6 +27,7 @@ from hybridmodel.tasks.task import (
     Logs,
     Score,
     Task,
+    named,
     paid,
     split,
     whole_logs,
@@ -41,7 +44,7 @@ class Attempts(Logging):
     the task will need it. `held_out` more excited ones are for the errors alone: the free run
     of a balanced pole would show how fast it falls, not how good a model is.
     Starts are drawn within ± `start` (nx,) of rest; `gains` (nu, ny) pulls the outputs to 0
-    so that the plant stays inside its limits.
+    so that the plant stays inside its limits. `planner` is that of the attempts.
     """
 
     excited: int
@@ -51,6 +54,7 @@ class Attempts(Logging):
     start: tuple[float, ...]
     dither: float = 0.2
     gains: tuple[tuple[float, ...], ...] = ()
+    planner: str = "gradient"
 
     def excitation(self, system: System, index: int) -> Policy:
         """The excitation of the index-th log."""
@@ -75,7 +79,7 @@ class Attempts(Logging):
         first = Dataset(excited[: self.excited])
         recipe = replace(task.recipe, starts=1, stride=2)
         known = identified_row(task.system, first, first, recipe, seed=seed).model
-        controller = task.control.policy(task, known, "gradient", seed)
+        controller = task.control.policy(task, known, self.planner, seed)
         dither = Dithered(controller, RandomSteps(task.system.inputs, amplitude=self.dither))
         attempts = whole_logs(task, plant, lambda k: dither, start, self.attempts, seed=(seed, 1))
         parts = [split(logs) for logs in (excited[: self.excited], attempts)]
@@ -110,7 +114,10 @@ class SwingUp(Control):
     elites: int = 30
     iterations: int = 5
     knots: int = 12
+    warm_spread: float = 0.3
     shooting_iterations: int = 50
+    sqp_iterations: int = 30
+    sqp_tolerance: float = 1e-3
 
     @property
     def goal(self) -> str:
@@ -139,25 +146,32 @@ class SwingUp(Control):
 
     def problem(self, task: Task, model: HybridModel) -> OptimalControlProblem:
         cost = Quadratic(
-            task.system,
+            model.system,
             state=self.state,
             input=self.input,
             terminal=self.terminal,
             target=self.target,
         )
-        return OptimalControlProblem(
-            model, cost, horizon=self.horizon, state_bounds=self.state_bounds
-        )
+        unseen = (math.inf,) * (len(model.system.states) - len(task.system.states))
+        low, high = self.state_bounds
+        bounds = (*low, *(-b for b in unseen)), (*high, *unseen)
+        return OptimalControlProblem(model, cost, horizon=self.horizon, state_bounds=bounds)
 
     def policy(self, task: Task, model: HybridModel, planner: str, seed: int) -> RecedingHorizon:
-        problem = self.problem(task, model)
-        if planner == "cem":
-            return receding_horizon(self._cem(problem, self.iterations), every=self.every)
+        makers: Mapping[str, Callable[[OptimalControlProblem], Planner]] = {
+            "cem": lambda problem: self._cem(problem, self.iterations),
+            "gradient": lambda problem: MultipleShooting(
+                problem, iterations=self.shooting_iterations
+            ),
+            "sqp": lambda problem: SQP(
+                problem, iterations=self.sqp_iterations, tolerance=self.sqp_tolerance
+            ),
+        }
+        make, problem = named("planner", planner, makers), self.problem(task, model)
         # a swing-up has many local optima, and rest is a stationary point: start from samples
+        first = None if planner == "cem" else self._searched(problem, seed)
         return receding_horizon(
-            MultipleShooting(problem, iterations=self.shooting_iterations),
-            every=self.every,
-            first_plan=self._searched(problem, seed),
+            make(problem), every=self.every, estimator=observer(model), first_plan=first
         )
 
     def score(self, task: Task, problem: OptimalControlProblem, trajectory: Trajectory) -> Score:
@@ -189,9 +203,10 @@ class SwingUp(Control):
             elites=self.elites,
             iterations=iterations,
             knots=self.knots,
+            warm_spread=self.warm_spread,
         )
 
     def _searched(self, problem: OptimalControlProblem, seed: int) -> Plan:
         """A first plan from rest, by a longer search over samples."""
-        rest = np.zeros(problem.model.system.nx)
+        rest = beginning(problem.model, np.zeros(problem.model.system.ny))
         return self._cem(problem, 2 * self.iterations).plan(rest, seed=seed)

@@ -9,10 +9,11 @@ Tasks are data. What differs from kind to kind of task is a method of its Loggin
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from hybridmodel.envs import Environment, HiddenEffects
 from hybridmodel.model import HybridModel
 from hybridmodel.problem import OptimalControlProblem
 from physics import System
+
+T = TypeVar("T")
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,11 @@ class Logging(ABC):
 class Control(ABC):
     """A goal, planned `horizon` steps ahead every `every` steps for `seconds`.
 
-    planners   keys of the planners that are shown
+    planners   keys of the planners that a demonstration shows
+    KNOWN      keys of all that `policy` knows
     """
+
+    KNOWN: ClassVar[tuple[str, ...]] = ("cem", "gradient", "sqp")
 
     horizon: int
     every: int
@@ -116,7 +123,10 @@ class Control(ABC):
 
     @abstractmethod
     def policy(self, task: Task, model: HybridModel, planner: str, seed: int) -> RecedingHorizon:
-        """One of `planners` on one model, closing the loop."""
+        """A planner of this name on one model, closing the loop.
+
+        Raises ValueError naming the planners that there are.
+        """
 
     @abstractmethod
     def score(self, task: Task, problem: OptimalControlProblem, trajectory: Trajectory) -> Score:
@@ -136,6 +146,11 @@ class Task:
     error_stride   steps from one window of the held-out logs to the next
     true_parameters   what an identification would find, had the plant nothing else to hide, where
                    `hidden.true_system` says it in other words
+    effects        by name what else may be hidden in place of `hidden`
+    smoothing      width of the oracle's dry friction [rad/s, m/s], see `hybridmodel.tasks.oracle`
+    engine_parameters  of the system, for the oracle, where the engine's plant is of another
+                   structure: with these it comes near
+    oracle_substeps  of one step of the oracle: what is nearly dry is stiff
     """
 
     name: str
@@ -150,6 +165,21 @@ class Task:
     quick_epochs: tuple[int, ...] = (8, 12, 24)
     error_stride: int = 1
     true_parameters: Mapping[str, float] = field(default_factory=dict)
+    effects: Mapping[str, HiddenEffects] = field(default_factory=dict)
+    smoothing: float = 0.2
+    engine_parameters: Mapping[str, float] = field(default_factory=dict)
+    oracle_substeps: int = 2
+
+    def under(self, effect: str) -> Task:
+        """The task with another of its effects hidden.
+
+        Story and true parameters are those of `hidden`; they go where it is not the same.
+        Raises ValueError naming the effects that there are.
+        """
+        hidden = named("effect", effect, self.effects)
+        if hidden == self.hidden:
+            return self
+        return replace(self, hidden=hidden, story=f"{effect} alone", true_parameters={})
 
     def quick(self) -> Task:
         """A shorter version: fewer logs, epochs, samples, plans and seconds."""
@@ -222,8 +252,46 @@ def paid(
     A run that left the plant's limits pays the cost of its last state for the steps it missed.
     """
     assert trajectory.x is not None
+    # what a model knows beyond the plant's state costs nothing
+    unseen = np.zeros(problem.model.nx - trajectory.x.shape[1])
     stages = [
-        float(problem.stage(x, u, k, pi[k], problem.weights()))
+        float(problem.stage(np.concatenate([x, unseen]), u, k, pi[k], problem.weights()))
         for k, (x, u) in enumerate(zip(trajectory.x, trajectory.u, strict=False))
     ]
     return problem.model.dt * (sum(stages) + (steps - trajectory.steps) * stages[-1])
+
+
+def named(what: str, name: str, choices: Mapping[str, T]) -> T:
+    """The choice of this name. Raises ValueError naming the choices that there are."""
+    if name not in choices:
+        raise ValueError(f"{what} must be one of {sorted(choices)}, got {name!r}")
+    return choices[name]
+
+
+def first_seconds(logs: Logs, seconds: float) -> Logs:
+    """Whole logs for fitting of at most so many seconds in all; those for errors stay.
+
+    Train and validation keep their shares, one log at least, and are taken evenly from all over
+    their lists, so that every kind of log is among them; fewer seconds are part of more. The
+    attempts among them were flown by a controller that knew all excited logs.
+    Raises ValueError where fewer than two logs remain.
+    """
+    train, validation = mixed(logs.train), mixed(logs.validation)
+    count = int(seconds / max(log.seconds for log in (*train, *validation)) + 1e-9)
+    if count < 2 or not (train and validation):
+        raise ValueError(
+            f"seconds must leave at least two logs, one to fit and one to validate; {seconds:g} s "
+            f"leave {count}"
+        )
+    share = len(validation) / (len(train) + len(validation))
+    held_back = max(1, round(share * count))
+    return Logs(train[: count - held_back], validation[:held_back], logs.test)
+
+
+def mixed(rows: Sequence[T]) -> list[T]:
+    """All of them in an order of which every beginning is spread over the whole sequence.
+
+    By the fractional part of i (√5 − 1)/2.
+    """
+    order = sorted(range(len(rows)), key=lambda i: i * _GOLDEN % 1)
+    return [rows[i] for i in order]

@@ -76,6 +76,16 @@ def test_learning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert scope["own"].parameter_values() != {"mass": 1.0}
 
 
+@pytest.mark.timeout(600)
+def test_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scope = run("studies.md", {}, tmp_path, monkeypatch)
+    assert [row["state"] for row in scope["table"]] == 4 * ["done"]
+    measured = {
+        r["model"]: r["error, 10 steps"] for r in scope["table"] if r["plant"] == "measured"
+    }
+    assert measured["oracle"] < measured["physics"]
+
+
 def test_planning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scope = run("planning.md", {}, tmp_path, monkeypatch)
     assert scope["policy"].links["plan"] == 20

@@ -1,0 +1,124 @@
+"""The tasks of studies: six systems with five hidden effects each, in sizes that many fits and
+closed loops can afford.
+
+Logs for fitting are 60 s in all; shorter ones are part of them, see `first_seconds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from hybridmodel.tasks import car, kuka, quadrotor
+from hybridmodel.tasks.cartpole import CARTPOLE
+from hybridmodel.tasks.double_pendulum import DOUBLE_PENDULUM
+from hybridmodel.tasks.following import Following, Motions
+from hybridmodel.tasks.pendulum import PENDULUM
+from hybridmodel.tasks.swing_up import Attempts, SwingUp
+from hybridmodel.tasks.task import Task
+from physics import DoublePendulum
+
+EFFECTS = ("parameters", "friction", "actuator", "lag", "all")
+
+
+def pendulum() -> Task:
+    """As in the demonstration."""
+    return _swung(PENDULUM, epochs=(10, 15, 20))
+
+
+def cartpole() -> Task:
+    """As in the demonstration."""
+    return _swung(CARTPOLE, epochs=(10, 15, 20), sqp_iterations=15)
+
+
+def double_pendulum() -> Task:
+    """With motors that cannot lift it at once."""
+    weak = zip(DOUBLE_PENDULUM.system.inputs, (4.5, 2.2), strict=True)
+    inputs = tuple(replace(s, low=-torque, high=torque) for s, torque in weak)
+    system = DoublePendulum(inputs=inputs)
+    return _swung(
+        replace(DOUBLE_PENDULUM, system=system, smoothing=0.5),
+        epochs=(10, 10, 10),
+        horizon=30,
+        every=4,
+        samples=300,
+        elites=15,
+        iterations=8,
+        knots=10,
+        warm_spread=0.1,
+        sqp_iterations=15,
+        sqp_tolerance=1e-2,
+    )
+
+
+def small_car() -> Task:
+    """As it is."""
+    return _followed(car.task(), epochs=(30, 10, 4))
+
+
+def flight() -> Task:
+    """One lap of the eight."""
+    return _followed(
+        quadrotor.task(),
+        epochs=(25, 10, 3),
+        seconds=5.5,
+        samples=400,
+        elites=20,
+        knots=7,
+        warm_spread=0.1,
+        sqp_rti=True,
+    )
+
+
+def arm() -> Task:
+    """One lap of the eight, planned less often and not as far ahead."""
+    return _followed(
+        replace(kuka.task(), smoothing=0.5, oracle_substeps=1),
+        epochs=(15, 4, 2),
+        seconds=3.0,
+        settle=1.0,
+        horizon=12,
+        every=5,
+        samples=120,
+        elites=10,
+        iterations=4,
+        knots=2,
+        warm_spread=0.015,
+        sqp_iterations=4,
+        sqp_tolerance=0.1,
+    )
+
+
+def _followed(task: Task, epochs: tuple[int, ...], **control: object) -> Task:
+    """Fewer held-out logs, and a shorter fit."""
+    assert isinstance(task.logging, Motions)
+    assert isinstance(task.control, Following)
+    recipe = replace(task.recipe, epochs=epochs, horizons=task.recipe.horizons[: len(epochs)])
+    return replace(
+        task,
+        logging=replace(task.logging, held_out=2),
+        recipe=replace(recipe, sweep=(1e-2,), starts=1),
+        control=replace(task.control, **control),  # type: ignore[arg-type]
+    )
+
+
+def _swung(task: Task, epochs: tuple[int, ...], **control: object) -> Task:
+    """Attempts by SQP, and a shorter fit."""
+    assert isinstance(task.logging, Attempts)
+    assert isinstance(task.control, SwingUp)
+    return replace(
+        task,
+        logging=replace(task.logging, planner="sqp"),
+        recipe=replace(task.recipe, epochs=epochs, sweep=(1e-2,), starts=3),
+        control=replace(task.control, **control),  # type: ignore[arg-type]
+    )
+
+
+STUDY_TASKS: Mapping[str, Callable[[], Task]] = {
+    "pendulum": pendulum,
+    "cartpole": cartpole,
+    "double-pendulum": double_pendulum,
+    "car": small_car,
+    "quadrotor": flight,
+    "kuka": arm,
+}

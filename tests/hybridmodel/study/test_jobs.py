@@ -1,0 +1,207 @@
+"""Jobs run once each, whatever interrupts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from hybridmodel.study import Inline
+from hybridmodel.study.jobs import RESULT, Job, News, Result, read_result, run_jobs
+
+
+def begin(value: float) -> Result:
+    return Result({"value": value}, {"data.bin": str(value).encode()})
+
+
+def double(*, data: bytes) -> Result:
+    return Result({"value": 2 * float(data)}, {"data.bin": str(2 * float(data)).encode()})
+
+
+def fail(*, data: bytes) -> Result:
+    raise RuntimeError(f"no use for {data!r}")
+
+
+def stop() -> Result:
+    raise KeyboardInterrupt
+
+
+def die(folder: str, times: int, name: str) -> Result:
+    """Kills its own process so many times, then gives a result."""
+    before = len(list(Path(folder).glob(f"{name}-*")))
+    Path(folder, f"{name}-{before}").touch()
+    if before < times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Result({"value": 1.0})
+
+
+def chain(count: int) -> list[Job]:
+    jobs = []
+    for i in range(count):
+        jobs.append(Job(f"{i}/begin", begin, (float(i),)))
+        jobs.append(Job(f"{i}/double", double, (), {"data": (f"{i}/begin", "data.bin")}))
+    return jobs
+
+
+def spawned():
+    return ProcessPoolExecutor(2, get_context("spawn"))
+
+
+def values(folder: Path, jobs: list[Job]) -> dict[str, object]:
+    return {job.name: (read_result(folder, job.name) or {}).get("numbers") for job in jobs}
+
+
+def test_jobs_are_given_the_files_of_others(tmp_path: Path) -> None:
+    jobs = chain(5)
+    assert run_jobs(jobs, tmp_path, Inline, workers=2) == 0
+    found = values(tmp_path, jobs)
+    assert [found[f"{i}/double"] for i in range(5)] == [{"value": 2.0 * i} for i in range(5)]
+
+
+@pytest.mark.parametrize("engine", [Inline, lambda: ThreadPoolExecutor(3), spawned])
+def test_any_executor_finds_the_same(engine, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    jobs = chain(3)
+    assert run_jobs(jobs, tmp_path, engine, workers=2) == 0
+    assert values(tmp_path, jobs)["2/double"] == {"value": 4.0}
+
+
+def test_what_is_done_is_not_run_again(tmp_path: Path) -> None:
+    jobs = chain(3)
+    run_jobs(jobs[:4], tmp_path, Inline, workers=2)
+    before = {job.name: (tmp_path / job.name / RESULT).stat().st_mtime_ns for job in jobs[:4]}
+    run_jobs(jobs, tmp_path, Inline, workers=2)
+    assert before == {
+        job.name: (tmp_path / job.name / RESULT).stat().st_mtime_ns for job in jobs[:4]
+    }
+    assert None not in values(tmp_path, jobs).values()
+
+
+def test_a_failure_is_kept_and_stops_only_what_needs_it(tmp_path: Path) -> None:
+    jobs = [
+        *chain(1),
+        Job("bad", fail, (), {"data": ("0/begin", "data.bin")}),
+        Job("worse", double, (), {"data": ("bad", "data.bin")}),
+        *[Job("last", begin, (7.0,))],
+    ]
+    assert run_jobs(jobs, tmp_path, Inline, workers=1) == 2
+    assert "no use for b'0.0'" in (read_result(tmp_path, "bad") or {})["error"]
+    assert "bad" in (read_result(tmp_path, "worse") or {})["error"]
+    assert (read_result(tmp_path, "last") or {})["numbers"] == {"value": 7.0}
+    assert "fail" in json.loads((tmp_path / "bad" / RESULT).read_text())["traceback"]
+
+
+def test_failures_are_run_again_where_asked(tmp_path: Path) -> None:
+    needs = {"data": ("0/begin", "data.bin")}
+    run_jobs([*chain(1), Job("job", fail, (), needs)], tmp_path, Inline, workers=1)
+    mended = [*chain(1), Job("job", double, (), needs)]
+    assert run_jobs(mended, tmp_path, Inline, workers=1) == 1
+    assert run_jobs(mended, tmp_path, Inline, workers=1, retry=True) == 0
+
+
+def test_an_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
+    jobs = [*chain(2), Job("stop", stop), *[Job("after", begin, (1.0,))]]
+
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(jobs, tmp_path, Inline, workers=4)
+    assert values(tmp_path, jobs)["0/begin"] == {"value": 0.0}
+    resumed = [job for job in jobs if job.name != "stop"]
+    assert run_jobs(resumed, tmp_path, Inline, workers=1) == 0
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_worker_that_dies_takes_nothing_with_it(tmp_path: Path, times: int) -> None:
+    jobs = [*chain(2), Job("deadly", die, (str(tmp_path), times, "deadly")), *chain(4)[4:]]
+    assert run_jobs(jobs, tmp_path / "run", spawned, workers=2) == 0
+    assert None not in values(tmp_path / "run", jobs).values()
+
+
+def test_a_job_that_kills_its_workers_fails_alone(tmp_path: Path) -> None:
+    jobs = [Job("deadly", die, (str(tmp_path), 99, "deadly")), *chain(3)]
+    assert run_jobs(jobs, tmp_path / "run", spawned, workers=2) == 1
+    assert "died" in (read_result(tmp_path / "run", "deadly") or {})["error"]
+    assert values(tmp_path / "run", jobs)["2/double"] == {"value": 4.0}
+
+
+def test_infinite_numbers_come_back(tmp_path: Path) -> None:
+    jobs = [Job("far", begin, (float("inf"),)), Job("none", begin, (float("nan"),))]
+    run_jobs(jobs, tmp_path, Inline, workers=1)
+    found = values(tmp_path, jobs)
+    assert found["far"] == {"value": float("inf")}
+    assert str(found["none"]) == "{'value': nan}"
+
+
+def test_progress_tells_how_far_and_how_long(tmp_path: Path) -> None:
+    told: list[News] = []
+    run_jobs(chain(3), tmp_path, Inline, workers=1, progress=told.append)
+    assert [news.done for news in told] == list(range(7))
+    assert told[0].left is None
+    assert told[-1].left == 0.0
+    assert told[-1].total == 6
+
+
+def test_names_and_needs_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'a' is there twice"):
+        run_jobs([Job("a", begin), Job("a", begin)], tmp_path, Inline, workers=1)
+    with pytest.raises(ValueError, match="needs 'b'"):
+        run_jobs([Job("a", double, (), {"data": ("b", "x")})], tmp_path, Inline, workers=1)
+
+
+def test_a_damaged_result_is_named(tmp_path: Path) -> None:
+    jobs = chain(1)
+    run_jobs(jobs, tmp_path, Inline, workers=1)
+    (tmp_path / "0/begin" / RESULT).write_text("{")
+    with pytest.raises(ValueError, match="damaged"):
+        run_jobs(jobs, tmp_path, Inline, workers=1)
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    @contextmanager
+    def engine():  # type: ignore[no-untyped-def]
+        with pytest.raises(ValueError, match="another run is at work"):
+            run_jobs(chain(1), tmp_path, Inline, workers=1)
+        yield Inline()
+
+    run_jobs(chain(1), tmp_path, engine, workers=1)
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_jobs import Job, spawned
+import test_jobs
+from hybridmodel.study.jobs import run_jobs
+if __name__ == "__main__":
+    jobs = [Job(f"{{i}}", test_jobs.slow, (i,)) for i in range(30)]
+    run_jobs(jobs, Path({folder!r}), spawned, workers=2)
+"""
+
+
+def slow(i: int) -> Result:
+    time.sleep(0.05)
+    return Result({"value": i / 7}, {"data.bin": bytes(range(256)) * (i + 1)})
+
+
+def test_kills_at_any_instant_change_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    folder = tmp_path / "run"
+    script.write_text(SLOW.format(tests=str(Path(__file__).parent), folder=str(folder)))
+    for wait in (0.9, 1.2, 1.5):
+        process = subprocess.Popen([sys.executable, str(script)], start_new_session=True)
+        time.sleep(wait)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    jobs = [Job(f"{i}", slow, (i,)) for i in range(30)]
+    assert run_jobs(jobs, folder, Inline, workers=2) == 0
+    assert values(folder, jobs) == {f"{i}": {"value": i / 7} for i in range(30)}
+    for i in range(30):
+        assert (folder / f"{i}" / "data.bin").read_bytes() == bytes(range(256)) * (i + 1)
