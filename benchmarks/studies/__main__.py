@@ -6,6 +6,7 @@
 matrix         six systems × five hidden effects × models × planners × data × seeds; its table is
                kept in benchmarks/results/studies.parquet, system by system, so that `--systems` can
                measure some of them and a run that was interrupted goes on
+engine         a spot sample of the oracle: the same search with the engine as its model
 interruptions  a study that is killed twenty times, beside one that is not
 scaling        cells a minute on one worker and on two, and what a message costs
 transfer       models of one plant on others: another effect, another engine, drawn plants
@@ -18,9 +19,9 @@ import sys
 from pathlib import Path
 
 from benchmarks.figures import publish
-from benchmarks.studies import interruptions, matrix, scaling, transfer
+from benchmarks.studies import engine, interruptions, matrix, scaling, transfer
 
-PARTS = ("matrix", "interruptions", "scaling", "transfer")
+PARTS = ("matrix", "engine", "interruptions", "scaling", "transfer")
 
 
 def main() -> int:
@@ -43,6 +44,7 @@ def main() -> int:
     quick, folder, workers = arguments.quick, arguments.folder, arguments.workers
     run = {
         "matrix": lambda: matrix.rows(quick, folder / "matrix", workers, systems),
+        "engine": lambda: engine.rows(quick),
         "interruptions": lambda: interruptions.rows(quick, folder / "interruptions", workers),
         "scaling": lambda: scaling.rows(quick, folder / "scaling"),
         "transfer": lambda: transfer.rows(quick, folder / "transfer", workers),
