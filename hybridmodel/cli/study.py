@@ -74,7 +74,8 @@ def study(
         console.print(f"interrupted; what is finished is kept: {command} --resume")
         return INTERRUPTED
     page = write_study(folder)
-    console.print(results(rows))
+    for part in results(rows):
+        console.print(part)
     failed = [row for row in rows if row["state"] == "failed"]
     for row in failed[:5]:
         console.print(f"[red]failed[/] {row['system']}, {row['effect']}, {row['model']}, ")
@@ -85,16 +86,16 @@ def study(
     return WORSE if failed else OK
 
 
-def results(rows: list[dict[str, Any]]) -> Table:
-    """Median recovered fraction by model and planner, over all places with a gap."""
+def results(rows: list[dict[str, Any]]) -> list[str | Table]:
+    """How many places have a gap, and the median recovered of it by model and planner."""
     import numpy as np
 
     from hybridmodel.study import gaps, recovered
 
     places = gaps(rows)
     count = sum(gap.state == "gap" for gap in places.values())
-    title = f"recovered of the gap between physics (0) and oracle (1), {count} of {len(places)}"
-    table = Table(title=f"{title} places have one", box=box.SIMPLE_HEAD)
+    said = f"{count} of {len(places)} places have a gap between physics (0) and oracle (1)"
+    table = Table(box=box.SIMPLE_HEAD)
     pooled: dict[tuple[str, float], dict[str, list[float]]] = {}
     for found in recovered(rows):
         model, placement, data = found.kind
@@ -103,13 +104,13 @@ def results(rows: list[dict[str, Any]]) -> Table:
         by_planner.setdefault(found.place[2], []).extend(found.fractions.values())
     planners = list(dict.fromkeys(row["planner"] for row in rows if row["planner"]))
     table.add_column("model")
-    table.add_column("data [s]", justify="right")
+    table.add_column("data \\[s]", justify="right")
     for planner in planners:
         table.add_column(planner, justify="right")
     for (name, data), by_planner in pooled.items():
         shown = [f"{np.median(by_planner[p]):.2f}" if p in by_planner else "–" for p in planners]
         table.add_row(name, f"{data:g}", *shown, style="bold" if name == "hybrid" else None)
-    return table
+    return [f"{said}; recovered of it, median:", table] if pooled else [said]
 
 
 class _Watch:

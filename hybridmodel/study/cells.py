@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from hybridmodel.baselines import physics_row
-from hybridmodel.checkpoint import load, save
+from hybridmodel.checkpoint import describe, load, save
 from hybridmodel.closed_loop import RecedingHorizon
 from hybridmodel.collection import Policy, collect
 from hybridmodel.data import Dataset, Trajectory, load_npz, save_npz
@@ -33,6 +33,7 @@ from hybridmodel.study.models import kind_of, placed
 from hybridmodel.study.plants import Plant
 from hybridmodel.study.randomisation import randomised_logs
 from hybridmodel.tasks.task import Logs, Task, first_seconds
+from hybridmodel.uncertainty import calibration
 
 PARTS = ("train", "validation", "test")
 MODEL, LOOP = "model.safetensors", "loop.npz"
@@ -85,6 +86,8 @@ def fit_model(
     used = Dataset(logs.train), Dataset(logs.validation)
     model = kind.make(task, *used, seed)
     numbers = errors(model, Dataset(logs.test), task.error_stride)
+    if kind.unsure:
+        numbers["covered"] = covered(model, Dataset(logs.test), task.error_stride)
     if kind.data == "none":
         return Result({**numbers, "seconds of data": 0.0})
     seconds = sum(part.seconds for part in used)
@@ -101,7 +104,7 @@ def close_loop(
     torch.set_num_threads(1)
     kind, control = kind_of(name), task.control
     known = plant.task if name == CEILING else task  # the ceiling is that of each plant
-    made = _unpacked(load, model) if model else _unfitted(known, name)
+    made = _loaded(task, model) if model else _unfitted(known, name)
     closing = control.policy(task, made, planner, seed)
     policy: Policy = adapt(closing, made, residual=True) if kind.adapts else closing
     steps = round(control.seconds / task.dt)
@@ -133,7 +136,7 @@ def close_loop(
 def predict(task: Task, name: str, measured: bytes, *, model: bytes = b"") -> Result:
     """How well a model foretells logs of the real machine; nothing is driven."""
     torch.set_num_threads(1)
-    made = _unpacked(load, model) if model else _unfitted(task, name)
+    made = _loaded(task, model) if model else _unfitted(task, name)
     return Result(errors(made, _unpacked(load_npz, measured), task.error_stride))
 
 
@@ -143,6 +146,12 @@ def errors(model: HybridModel, data: Dataset, stride: int) -> dict[str, Number]:
     steps = [k for k in STEPS if k <= longest]
     found = evaluate(model, data, horizon=steps[-1], stride=stride)
     return {f"error, {k} steps": found.at(k) for k in steps}
+
+
+def covered(model: HybridModel, data: Dataset, stride: int) -> float:
+    """Share of what was measured inside the 90 % intervals, after 1 … 10 steps."""
+    found = calibration(model, data, horizon=10, stride=4 * stride, particles=20)
+    return float(found.pooled.mean())
 
 
 def promises(
@@ -172,6 +181,16 @@ def promises(
             ):
                 totals[i] += dt * float(problem.stage(x, u, k, pi[k], weights))
     return float(totals[0]), float(totals[1])
+
+
+def _loaded(task: Task, data: bytes) -> HybridModel:
+    """A fitted model; a system of a class that is not this project's is that of the task."""
+
+    def read(path: Path) -> HybridModel:
+        ours = describe(path)["system"]["ours"]
+        return load(path, system=None if ours else task.system)
+
+    return _unpacked(read, data)
 
 
 def _unfitted(task: Task, name: str) -> HybridModel:

@@ -40,6 +40,7 @@ class Kind:
     placed  whether it has a residual whose placement can be chosen
     adapts  whether it goes on learning in the loop
     drawn   whether its logs are those of drawn plants
+    unsure  whether it says how sure it is, so that its intervals can be checked
     """
 
     make: Make
@@ -47,6 +48,7 @@ class Kind:
     placed: bool = False
     adapts: bool = False
     drawn: bool = False
+    unsure: bool = False
 
 
 def _physics(task: Task, train: Dataset, validation: Dataset, seed: int) -> HybridModel:
@@ -101,7 +103,7 @@ MODELS: Mapping[str, Kind] = {
     "identified": Kind(_identified, data="most"),
     "network": Kind(_network),
     "hybrid": Kind(_hybrid, placed=True),
-    "ensemble": Kind(_ensemble, placed=True),
+    "ensemble": Kind(_ensemble, placed=True, unsure=True),
     "adaptive": Kind(_adaptive, placed=True, adapts=True),
     "randomised": Kind(_hybrid, placed=True, drawn=True),
     CEILING: Kind(_oracle, data="none"),

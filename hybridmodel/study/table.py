@@ -2,7 +2,8 @@
 
 axes       system, effect, model, placement, data, planner, plant, seed
 state      "done", "failed" with its error, "missing"
-open loop  "error, K steps", scaled by the range of each signal; "seconds of data" used
+open loop  "error, K steps", scaled by the range of each signal; "covered" by 90 % intervals, of
+           models that have some; "seconds of data" used
 loop       cost, success, "promised" and "paid", see `cells.promises`; the task's own figures as
            "task NAME"; plans, "not fresh"
 times      TIMES, which are no part of "the same table"
