@@ -144,8 +144,8 @@ def promise_picture(found: Findings) -> Picture:
         log_axis(axes[0], "x")
         image = svg(figure)
     reading = (
-        "Costs of the steps that were carried out, as plans foresaw them and as they came; right "
-        "of 1 a plan was too hopeful. Each dot is a closed loop, the bar the median"
+        "What plans promised for their horizon, and what the loop then paid over it; right of 1 "
+        "a plan was too hopeful. Each dot is a closed loop, the bar the median"
         f"{f'; {left_out} without such a ratio are left out' * (left_out > 0)}."
     )
     return Picture(image, _kept_promises(shares, kinds[::-1]), reading)

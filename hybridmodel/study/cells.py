@@ -157,30 +157,33 @@ def covered(model: HybridModel, data: Dataset, stride: int) -> float:
 def promises(
     problem: OptimalControlProblem, policy: RecedingHorizon, trajectory: Trajectory
 ) -> tuple[float, float]:
-    """What plans promised of the steps that were carried out, and what these cost.
+    """What plans promised for their horizon, and what the loop then paid; means over all plans.
 
-        Σ_plans Σ_{k < n} ℓ(x̂_k, u_k) dt,    Σ_plans Σ_{k < n} ℓ(x_k, u_k) dt
+        Σ_{k < n} ℓ(x̂_k, û_k) dt,    Σ_{k < n} ℓ(x_k, u_k) dt
 
-    n steps from each plan to the next, x̂ its states and x the true ones.
+    x̂, û of the plan, x, u of the loop that went on from there with newer plans, n the horizon or
+    what was left of the loop. Paid over promised is how far a planner was misled by its model.
     """
     assert trajectory.x is not None
     dt, nx, weights = problem.model.dt, problem.model.system.nx, problem.weights()
-    starts = [round(t / dt) for t, _ in policy.plans]
-    totals = np.zeros(2)
-    for (t, plan), start, end in zip(
-        policy.plans, starts, [*starts[1:], trajectory.steps], strict=True
-    ):
+    totals = []
+    for t, plan in policy.plans:
+        start = round(t / dt)
         given = policy.parameters(t) if callable(policy.parameters) else policy.parameters
         pi = problem.problem_parameters(given)
-        for k in range(min(end, trajectory.steps, start + len(plan.u)) - start):
-            for i, (x, u) in enumerate(
-                (
-                    (plan.x[k, :nx], plan.u[k]),
-                    (trajectory.x[start + k], trajectory.u[start + k]),
-                )
-            ):
-                totals[i] += dt * float(problem.stage(x, u, k, pi[k], weights))
-    return float(totals[0]), float(totals[1])
+        n = min(len(plan.u), trajectory.steps - start)
+        pairs = (
+            (plan.x[:n, :nx], plan.u[:n]),
+            (trajectory.x[start : start + n], trajectory.u[start : start + n]),
+        )
+        totals.append(
+            [
+                dt * sum(float(problem.stage(x[k], u[k], k, pi[k], weights)) for k in range(n))
+                for x, u in pairs
+            ]
+        )
+    promised, paid = np.mean(totals, axis=0) if totals else (float("nan"),) * 2
+    return float(promised), float(paid)
 
 
 def _loaded(task: Task, data: bytes) -> HybridModel:

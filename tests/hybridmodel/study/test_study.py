@@ -37,6 +37,9 @@ def test_it_leaves_a_table_and_a_page(folder: Path) -> None:
     assert all(row["state"] == "done" for row in rows)
     assert rows[1]["cost"] < rows[0]["cost"]
     assert rows[1]["error, 10 steps"] < rows[0]["error, 10 steps"]
+    broken = [abs(row["promised"] / row["paid"] - 1) for row in rows]
+    assert broken[1] < 0.02
+    assert broken[1] < broken[0]
     page = (folder / "run" / "study.html").read_text()
     assert "hybridmodel study" in page
     assert json.loads((folder / "run" / "study.json").read_text())["versions"]["torch"]
