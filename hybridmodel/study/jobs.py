@@ -188,7 +188,8 @@ class _Run:
         else:
             self.suspects[name] += 1
             if self.suspects[name] >= DEATHS:
-                told = f"its worker died {DEATHS} times: {type(error).__name__}: {error}"
+                told = f"lost with its worker, {DEATHS} times with nothing beside it"
+                told += f": {type(error).__name__}: {error}"
                 self._finish(name, _failed(told))
         return error
 
@@ -205,10 +206,14 @@ class _Run:
             if bad := [source for source in sources if self.states[source] == "failed"]:
                 self._finish(name, _failed(f"needs {bad[0]}, which failed"))
             elif name not in busy and all(self.states[source] == "done" for source in sources):
-                inputs = {
-                    key: (self.folder / source / file).read_bytes()
-                    for key, (source, file) in job.needs.items()
-                }
+                try:
+                    inputs = {
+                        key: (self.folder / source / file).read_bytes()
+                        for key, (source, file) in job.needs.items()
+                    }
+                except FileNotFoundError as error:
+                    self._finish(name, _failed(f"needs {error.filename}, which is gone"))
+                    continue
                 out[executor.submit(_carried_out, job.run, job.arguments, inputs)] = name
 
     def _finish(self, name: str, outcome: dict[str, Any]) -> None:

@@ -107,6 +107,14 @@ def test_failures_are_run_again_where_asked(tmp_path: Path) -> None:
     assert run_jobs(mended, tmp_path, Inline, workers=1, retry=True) == 0
 
 
+def test_a_file_that_is_gone_fails_what_needs_it(tmp_path: Path) -> None:
+    jobs = chain(2)
+    run_jobs(jobs[:1], tmp_path, Inline, workers=1)
+    (tmp_path / "0/begin/data.bin").unlink()
+    assert run_jobs(jobs, tmp_path, Inline, workers=1) == 1
+    assert "data.bin, which is gone" in (read_result(tmp_path, "0/double") or {})["error"]
+
+
 def test_an_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
     jobs = [*chain(2), Job("stop", stop), *[Job("after", begin, (1.0,))]]
 
@@ -127,7 +135,7 @@ def test_a_worker_that_dies_takes_nothing_with_it(tmp_path: Path, times: int) ->
 def test_a_job_that_kills_its_workers_fails_alone(tmp_path: Path) -> None:
     jobs = [Job("deadly", die, (str(tmp_path), 99, "deadly")), *chain(3)]
     assert run_jobs(jobs, tmp_path / "run", spawned, workers=2) == 1
-    assert "died" in (read_result(tmp_path / "run", "deadly") or {})["error"]
+    assert "lost with its worker" in (read_result(tmp_path / "run", "deadly") or {})["error"]
     assert values(tmp_path / "run", jobs)["2/double"] == {"value": 4.0}
 
 
