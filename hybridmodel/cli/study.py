@@ -71,7 +71,7 @@ def study(
                 progress=watch,
             )
     except KeyboardInterrupt:
-        console.print(f"interrupted; what is finished is kept: {command} --resume")
+        console.print(f"interrupted; what is finished is kept: {command} --resume", soft_wrap=True)
         return INTERRUPTED
     page = write_study(folder)
     for part in results(rows):
@@ -81,8 +81,11 @@ def study(
         console.print(f"[red]failed[/] {row['system']}, {row['effect']}, {row['model']}, ")
         console.print(f"  {row['error']}", markup=False)
     if failed:
-        console.print(f"{len(failed)} cells failed; run them again: {command} --resume --retry")
-    console.print(f"report: {page}")
+        console.print(
+            f"{len(failed)} cells failed; run them again: {command} --resume --retry",
+            soft_wrap=True,
+        )
+    console.print(f"report: {page}", soft_wrap=True)
     return WORSE if failed else OK
 
 
