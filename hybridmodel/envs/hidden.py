@@ -136,6 +136,8 @@ class HiddenEffects:
 
     def actuated(self, u: ca.SX) -> ca.SX:
         """k·sgn u·max(|u| − z, 0), the settled input force of a command u (nu,)."""
+        if not self.dead_zone:
+            return self.input_gain * u  # the same, with a slope at 0
         return self.input_gain * ca.sign(u) * ca.fmax(ca.fabs(u) - self.dead_zone, 0)
 
     def friction_limit(self, q: ca.SX) -> ca.SX:

@@ -32,15 +32,23 @@ _ALL = VehicleEffects(
 class Pursuit:
     """A driver who aims at where a motion of (x, y) will be `ahead` [s] later.
 
-        δ = atan(2 (l_f + l_r) e_y / |e|²),   d = (F_r + k (|e|/τ − v_x)) / (C_m1 − C_m2 v_x)
+        δ = atan(2 (l_f + l_r) e_y / |e|²),   d = (F_r + k (v − v_x)) / (C_m1 − C_m2 v_x)
 
-    e (2,) the way to that point in the body frame [m], τ `ahead`, k = m/τ, F_r the resistance
+    e (2,) the way to that point in the body frame [m], v = |e|/τ and no more than `fastest` [m/s],
+    so that the car does not spin; τ `ahead`, k = m/2τ, F_r the resistance
     that the nominal physics knows [N]. Coulter, Implementation of the pure pursuit path tracking
     algorithm, CMU-RI-TR-92-01, 1992.
     """
 
-    def __init__(self, system: DynamicBicycle, motion: FourierMotion, ahead: float = 0.25) -> None:
-        self.system, self.motion, self.ahead = system, motion, ahead
+    def __init__(
+        self,
+        system: DynamicBicycle,
+        motion: FourierMotion,
+        *,
+        ahead: float = 0.25,
+        fastest: float = 1.2,
+    ) -> None:
+        self.system, self.motion, self.ahead, self.fastest = system, motion, ahead, fastest
         self._low = np.array([s.low for s in system.inputs])
         self._high = np.array([s.high for s in system.inputs])
 
@@ -59,9 +67,8 @@ class Pursuit:
         steering = math.atan(2 * base * sideways / square)
         if forward < 0:  # behind: as sharply as it goes
             steering = math.copysign(math.inf, sideways)
-        force = float(car.rolling_resistance) + float(car.mass) / self.ahead * (
-            math.sqrt(square) / self.ahead - speed
-        )
+        missing = min(math.sqrt(square) / self.ahead, self.fastest) - speed
+        force = float(car.rolling_resistance) + float(car.mass) / (2 * self.ahead) * missing
         duty = force / (float(car.motor_force) - float(car.motor_damping) * speed)
         return np.clip([duty, steering], self._low, self._high)
 
@@ -86,17 +93,18 @@ def task() -> Task:
         story="a fifth more mass, a road with 80 % of the grip, tyres that hold until they slide, "
         "a motor and a steering with 90 % of what they are told, noisy sensors",
         dt=0.02,
+        substeps=20,
         logging=Motions(
             follower=Pursuit,
-            logs=12,
+            logs=10,
             held_out=4,
             steps=250,
             center=(0.0, 0.0),
             reach=(1.0, 1.0),
-            period=6.0,
+            period=8.0,
             harmonics=2,
             start=start,
-            dither=0.15,
+            dither=0.05,
         ),
         recipe=Recipe(
             fit_parameters=("mass", "motor_force", "front_stiffness", "rear_stiffness"),
@@ -132,7 +140,8 @@ def task() -> Task:
             seconds=6.5,
             settle=2.0,
             tolerance=0.02,
-            sqp_rti=True,
+            sqp_iterations=8,
+            sqp_tolerance=1e-2,
         ),
         quick_epochs=(10, 5, 2),
         error_stride=4,

@@ -44,9 +44,10 @@ _EFFECTS = {
         viscous=_VISCOUS,
         observation_noise=_NOISE,
     ),
-    "actuator": RobotEffects(input_gain=0.85, dead_zone=0.1, observation_noise=_NOISE),
+    # no dead zone: it would be one number for motors of 1 N·m and of 176
+    "actuator": RobotEffects(input_gain=0.8, observation_noise=_NOISE),
     "lag": RobotEffects(input_lag=0.02, input_delay=1, observation_noise=_NOISE),
-    "all": replace(_LOAD, input_gain=0.92, dead_zone=0.05),
+    "all": replace(_LOAD, input_gain=0.92),
 }
 
 

@@ -37,18 +37,19 @@ class Predicted:
         self, y: np.ndarray, previous_input: np.ndarray | None, d: np.ndarray | None = None
     ) -> np.ndarray:
         """x̃ (nx,); rows of y that are NaN are predicted too."""
-        if self._x is None:
-            self._x = beginning(self.model, y)
+        x = self._x
+        if x is None:
+            x = beginning(self.model, y)
         elif previous_input is not None:
             with torch.no_grad():
                 ahead = self.model(
-                    torch.as_tensor(self._x),
+                    torch.as_tensor(x),
                     torch.as_tensor(previous_input, dtype=torch.float64),
                     None if d is None else torch.as_tensor(d, dtype=torch.float64),
                 ).numpy()
-            ahead[: len(y)] = np.where(np.isfinite(y), y, ahead[: len(y)])
-            self._x = ahead
-        return self._x.copy()
+            x = np.concatenate([np.where(np.isfinite(y), y, ahead[: len(y)]), ahead[len(y) :]])
+        self._x = x
+        return x.copy()
 
 
 def observer(model: HybridModel) -> Estimator | None:

@@ -53,14 +53,15 @@ def double_pendulum() -> Task:
 
 def small_car() -> Task:
     """As it is."""
-    return _followed(car.task(), epochs=(30, 10, 4))
+    return _followed(car.task(), epochs=(30, 10, 4), stride=2)
 
 
 def flight() -> Task:
     """One lap of the eight."""
     return _followed(
-        quadrotor.task(),
-        epochs=(25, 10, 3),
+        replace(quadrotor.task(), substeps=8),
+        epochs=(20, 8, 2),
+        stride=3,
         seconds=5.5,
         samples=400,
         elites=20,
@@ -73,8 +74,9 @@ def flight() -> Task:
 def arm() -> Task:
     """One lap of the eight, planned less often and not as far ahead."""
     return _followed(
-        replace(kuka.task(), smoothing=0.5, oracle_substeps=1),
-        epochs=(15, 4, 2),
+        replace(kuka.task(), smoothing=1.0, oracle_substeps=1),
+        epochs=(30, 8, 3),
+        stride=10,
         seconds=3.0,
         settle=1.0,
         horizon=12,
@@ -89,7 +91,7 @@ def arm() -> Task:
     )
 
 
-def _followed(task: Task, epochs: tuple[int, ...], **control: object) -> Task:
+def _followed(task: Task, epochs: tuple[int, ...], stride: int, **control: object) -> Task:
     """Fewer held-out logs, and a shorter fit."""
     assert isinstance(task.logging, Motions)
     assert isinstance(task.control, Following)
@@ -97,7 +99,7 @@ def _followed(task: Task, epochs: tuple[int, ...], **control: object) -> Task:
     return replace(
         task,
         logging=replace(task.logging, held_out=2),
-        recipe=replace(recipe, sweep=(1e-2,), starts=1),
+        recipe=replace(recipe, stride=stride, sweep=(1e-2,), starts=1),
         control=replace(task.control, **control),  # type: ignore[arg-type]
     )
 

@@ -146,6 +146,7 @@ class Task:
     error_stride   steps from one window of the held-out logs to the next
     true_parameters   what an identification would find, had the plant nothing else to hide, where
                    `hidden.true_system` says it in other words
+    substeps       of the plant in one step; None is the engine's own choice
     effects        by name what else may be hidden in place of `hidden`
     smoothing      width of the oracle's dry friction [rad/s, m/s], see `hybridmodel.tasks.oracle`
     engine_parameters  of the system, for the oracle, where the engine's plant is of another
@@ -165,6 +166,7 @@ class Task:
     quick_epochs: tuple[int, ...] = (8, 12, 24)
     error_stride: int = 1
     true_parameters: Mapping[str, float] = field(default_factory=dict)
+    substeps: int | None = None
     effects: Mapping[str, HiddenEffects] = field(default_factory=dict)
     smoothing: float = 0.2
     engine_parameters: Mapping[str, float] = field(default_factory=dict)
@@ -204,7 +206,7 @@ class Task:
             engine=engine,  # type: ignore[arg-type]
             dt=self.dt,
             hidden=self.hidden,
-            **options,  # type: ignore[arg-type]
+            **{"substeps": self.substeps, **options},  # type: ignore[arg-type]
         )
 
 

@@ -41,6 +41,8 @@ def near(task: Task, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     random = np.random.default_rng(seed)
     start, system = task.control.start(task.system), task.system
     states = start + random.uniform(-0.5, 0.5, (count, len(start)))
+    rates = list(system.velocity_rows)
+    states[:, rates] += np.where(states[:, rates] >= start[rates], 0.4, -0.4)
     for row in system.quaternion_rows:
         states[:, row : row + 4] /= np.linalg.norm(states[:, row : row + 4], axis=1)[:, None]
     low, high = (np.array([getattr(s, end) for s in system.inputs]) for end in ("low", "high"))
@@ -49,9 +51,7 @@ def near(task: Task, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
 
 @pytest.mark.parametrize("effect", EFFECTS)
 @pytest.mark.parametrize("name", list(LARGEST))
-def test_it_accelerates_as_the_engine_does(
-    tasks: dict[str, Task], name: str, effect: str
-) -> None:
+def test_it_accelerates_as_the_engine_does(tasks: dict[str, Task], name: str, effect: str) -> None:
     task = tasks[name].under(effect)
     # an engine tells accelerations under a settled command: no lag, no delay
     settled = replace(task.hidden, input_lag=0.0, input_delay=0)
@@ -61,6 +61,11 @@ def test_it_accelerates_as_the_engine_does(
     measured = measured_accelerations(plant, states, inputs)
     plant.close()
     gap = np.abs(measured - modelled) / np.maximum(1.0, np.abs(modelled))
+    if settled.coulomb:  # what turns round within a step of the engine sticks
+        before = states[:, list(task.system.velocity_rows)]
+        after = before + plant.dt / plant.substeps * modelled
+        gap = gap[(np.sign(before) == np.sign(after)).all(axis=1)]
+        assert len(gap) >= 5
     assert gap.max() < LARGEST[name]
 
 

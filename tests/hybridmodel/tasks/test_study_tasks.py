@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,7 +54,8 @@ def test_every_task_has_the_same_effects_and_each_fits_its_plant(task: Task) -> 
         under.hidden.check(task.system)
     assert task.effects["lag"].input_lag or task.effects["lag"].input_delay
     for effect in ("parameters", "friction", "actuator"):
-        assert not (task.effects[effect].input_lag or task.effects[effect].input_delay)
+        assert not task.effects[effect].input_lag
+        assert not task.effects[effect].input_delay
 
 
 def test_a_task_crosses_to_workers(task: Task) -> None:
@@ -75,7 +77,7 @@ def test_logs_for_fitting_are_a_minute_at_most(task: Task) -> None:
     logging = task.logging
     count = getattr(logging, "logs", 0) or logging.excited + logging.attempts  # type: ignore[attr-defined]
     assert count * logging.steps * task.dt <= 60 + 1e-9
-    assert 15 >= 2 * logging.steps * task.dt  # a quarter of them is two logs at least
+    assert 2 * logging.steps * task.dt <= 15  # a quarter of them is two logs at least
 
 
 def test_fewer_seconds_are_part_of_more_and_keep_the_shares() -> None:
@@ -85,7 +87,7 @@ def test_fewer_seconds_are_part_of_more_and_keep_the_shares() -> None:
         assert seconds(part) == pytest.approx(span)
         assert len(part.validation) == max(1, round(0.15 * span / 3))
         assert part.test == every.test
-    for few, more in zip(parts, parts[1:], strict=False):
+    for few, more in pairwise(parts):
         assert marks(few.train) < marks(more.train)
         assert marks(few.validation) <= marks(more.validation)
     assert marks(parts[-1].train) == marks(every.train)
@@ -104,7 +106,7 @@ def test_few_logs_are_of_every_kind() -> None:
 
 
 def test_too_few_seconds_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="seconds must leave at least two logs.*5 s leave 1"):
+    with pytest.raises(ValueError, match=r"seconds must leave at least two logs.*5 s leave 1"):
         first_seconds(logs(17, 3), 5)
     with pytest.raises(ValueError, match="seconds must leave"):
         first_seconds(Logs([log(30, 0)], [], []), 60)
@@ -117,7 +119,7 @@ def test_unknown_planners_are_refused_with_those_there_are(task: Task) -> None:
 
 
 @pytest.mark.parametrize("planner", ["cem", "sqp"])
-@pytest.mark.parametrize("name", ["pendulum", "cartpole", "car"])
+@pytest.mark.parametrize("name", ["pendulum", "cartpole"])
 def test_both_families_of_planners_drive_it(name: str, planner: str) -> None:
     task = STUDY_TASKS[name]()
     control = replace(task.control, horizon=10, iterations=2, samples=40, elites=8, knots=4)
