@@ -67,6 +67,8 @@ def pool(workers: int) -> Iterator[Pool]:
             yield made
         except BaseException:
             running = list((made._processes or {}).values())  # shutdown forgets them
+            # what is still to be sent finds no reader, and must not be waited for
+            made._call_queue.cancel_join_thread()  # type: ignore[attr-defined]
             made.shutdown(wait=False, cancel_futures=True)
             for process in running:
                 process.terminate()  # or leaving the block would wait for what they do

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +47,8 @@ def study(
         Address of a Dask scheduler, tcp://HOST:PORT, or "local" for a cluster on this machine.
     """
     from hybridmodel.report import write_study
-    from hybridmodel.study import dask, processes, read_study, run_study
+    from hybridmodel.study import Cell, dask, processes, read_study, run_study
+    from hybridmodel.study.grid import AXES
 
     if workers < 1:
         raise ValueError(f"--workers must be at least 1, got {workers}")
@@ -57,9 +62,10 @@ def study(
     parts += ["--scheduler", scheduler] if scheduler else []
     command = shlex.join(parts)
     console = Console()
-    console.print(f"[bold]{study}[/]  {len(asked.cells())} closed loops → {folder}")
+    cells, jobs = len(asked.cells()), len(asked.jobs())
+    console.print(f"[bold]{study}[/]  {cells} cells, {jobs} jobs → {folder}", soft_wrap=True)
     try:
-        with _Watch(console) as watch:
+        with _terminable(), _Watch(console) as watch:
             rows = run_study(
                 asked,
                 folder,
@@ -78,8 +84,8 @@ def study(
         console.print(part)
     failed = [row for row in rows if row["state"] == "failed"]
     for row in failed[:5]:
-        console.print(f"[red]failed[/] {row['system']}, {row['effect']}, {row['model']}, ")
-        console.print(f"  {row['error']}", markup=False)
+        where = folder / Cell(**{axis: row[axis] for axis in AXES}).name
+        console.print(f"failed {where}: {row['error']}", markup=False, soft_wrap=True)
     if failed:
         console.print(
             f"{len(failed)} cells failed; run them again: {command} --resume --retry",
@@ -114,6 +120,19 @@ def results(rows: list[dict[str, Any]]) -> list[str | Table]:
         shown = [f"{np.median(by_planner[p]):.2f}" if p in by_planner else "–" for p in planners]
         table.add_row(name, f"{data:g}", *shown, style="bold" if name == "hybrid" else None)
     return [f"{said}; recovered of it, median:", table] if pooled else [said]
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, which batch systems send, is as Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Watch:

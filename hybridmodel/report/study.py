@@ -133,6 +133,8 @@ def _places(found: Findings) -> list[Reason]:
         f"places (system, effect, planner) with a gap: {gap} of {len(judged)}; physics and oracle "
         f"differ by less than a tenth: {none}; oracle worse: {worse}"
     )
+    if diverged := found.count("diverged"):
+        text += f"; diverged: {diverged}"
     unjudged = len(found.places) - len(judged)
     text += f"; one of the two is missing: {unjudged}" if unjudged else ""
     return [Reason(text, None)]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hybridmodel.study.engines import Inline as Inline
     from hybridmodel.study.engines import dask as dask
     from hybridmodel.study.engines import processes as processes
+    from hybridmodel.study.engines import waited as waited
     from hybridmodel.study.grid import Cell as Cell
     from hybridmodel.study.grid import Study as Study
     from hybridmodel.study.jobs import News as News
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "description": ("read_study",),
-    "engines": ("Inline", "dask", "processes"),
+    "engines": ("Inline", "dask", "processes", "waited"),
     "grid": ("Cell", "Study"),
     "jobs": ("News",),
     "measures": ("Gap", "Recovered", "better", "gaps", "over_effects", "recovered"),

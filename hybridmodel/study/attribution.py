@@ -24,7 +24,8 @@ def parts(task: Task) -> Mapping[str, HiddenEffects]:
     """Each part of what a task hides by itself, by name; none where it is one part alone.
 
     A parameter of its own, dry friction with its ripple, a payload with its place, gain, dead
-    zone, lag and delay each. Noise and pushes are no part of any model.
+    zone, lag and delay each. Noise and pushes are no part of any model. Where the oracle knows more
+    of the engine than the nominal system does, "nothing" is that alone, the floor of all others.
     """
     hidden = task.hidden
     belong = {name for names in _TOGETHER.values() for name in names}
@@ -41,6 +42,8 @@ def parts(task: Task) -> Mapping[str, HiddenEffects]:
             names = (name, *_TOGETHER.get(name, ()))
             change = {n: getattr(hidden, n) for n in names if hasattr(hidden, n)}
             found[name] = dataclasses.replace(plain, **change)
+    if task.engine_parameters and len(found) > 0:
+        found["nothing"] = plain
     return found if len(found) > 1 else {}
 
 

@@ -44,8 +44,12 @@ def read_study(path: str | Path) -> Study:
     known = [f.name for f in fields(Study) if f.name not in ("tasks", "measured")]
     if unknown := [key for key in given if key not in known]:
         raise ValueError(f"{path}: {unknown[0]!r} is none of {[*known, 'robot', 'measured']}")
+    if missing := [key for key in ("systems", "effects") if key not in given]:
+        raise ValueError(f"{path}: {missing[0]} is missing")
     tasks: dict[str, Callable[[], Task]] = dict(STUDY_TASKS)
     for name, keys in _table(path, "robot", robots).items():
+        if name in STUDY_TASKS:
+            raise ValueError(f"{path}: robot.{name}: {name} is there already, give another name")
         tasks[name] = _robot(file, name, _table(path, f"robot.{name}", keys))
     logs = {
         name: str(file.parent / _text(path, f"measured.{name}", log))
@@ -56,7 +60,7 @@ def read_study(path: str | Path) -> Study:
             k: tuple(v) if isinstance(v, list) else v for k, v in given.items()
         }
         return Study(**values, tasks=tasks, measured=logs)
-    except (TypeError, ValueError, OSError) as error:
+    except (TypeError, ValueError, OSError, ArithmeticError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 

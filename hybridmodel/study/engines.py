@@ -5,14 +5,16 @@ An engine is a callable that opens an executor; any `concurrent.futures.Executor
     processes(2)                     spawned, one thread each, so that numbers do not depend on them
     dask(2), dask(address="tcp://…") `dask.distributed`, a local cluster or a running scheduler
     Inline                           this process, one after the other: to look into a cell
-    lambda: SlurmExecutor(…)         by the same argument submitit's, loky's, an MPI pool
+    lambda: loky.get_reusable_executor(2)   by the same argument any other
+    waited(submitit.AutoExecutor(…), 100)   one whose jobs have result() and no more
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from multiprocessing import parent_process
 from typing import Any
 
 from hybridmodel.study.jobs import Engine
@@ -36,7 +38,31 @@ def processes(workers: int) -> Engine:
         raise ValueError(f"workers must be at least 1, got {workers}")
     from hybridmodel.workers import pool
 
+    if parent_process() is not None:
+        raise RuntimeError(
+            "processes: workers import the script that starts them, and this is one of them; put "
+            'what starts a study under `if __name__ == "__main__":`'
+        )
     return lambda: pool(workers)
+
+
+def waited(executor: Any, workers: int) -> Engine:
+    """An executor whose `submit(f, …)` gives something with `result()`, as submitit's on Slurm."""
+
+    @contextmanager
+    def opened() -> Iterator[Executor]:
+        with ThreadPoolExecutor(2 * workers) as threads:
+            yield _Waited(executor, threads)
+
+    return opened
+
+
+class _Waited(Executor):
+    def __init__(self, inner: Any, threads: ThreadPoolExecutor) -> None:
+        self._inner, self._threads = inner, threads
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return self._threads.submit(lambda: self._inner.submit(fn, *args, **kwargs).result())
 
 
 def dask(workers: int = 2, *, address: str | None = None) -> Engine:

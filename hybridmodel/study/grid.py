@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +20,14 @@ from hybridmodel import placement as placements
 from hybridmodel.data import Dataset, load_npz, read_csv, save_npz
 from hybridmodel.study import cells
 from hybridmodel.study.attribution import PREFIX, parts
+from hybridmodel.study.fingerprint import fingerprint
 from hybridmodel.study.jobs import Job
 from hybridmodel.study.models import MODELS, kind_of
 from hybridmodel.study.plants import LOGGED, MEASURED, plant_of
 from hybridmodel.tasks.study_tasks import STUDY_TASKS
 from hybridmodel.tasks.task import Task
-from physics import System
 
+_NAME = re.compile(r"\w[\w.-]*")
 OWN = "own"  # the placement that the task's recipe names
 AXES = ("system", "effect", "model", "placement", "data", "planner", "plant", "seed")
 
@@ -106,6 +108,8 @@ class Study:
 
     def __post_init__(self) -> None:
         _check_names("systems", self.systems, tuple(self.tasks))
+        if bad := [name for name in self.systems if not _NAME.fullmatch(name)]:
+            raise ValueError(f"systems: {bad[0]!r} must be of letters, digits, _, . and -")
         _check_names("models", self.models, tuple(MODELS))
         if unknown := [name for name in self.measured if name not in self.systems]:
             raise ValueError(f"measured: {unknown[0]!r} is none of systems {list(self.systems)}")
@@ -116,11 +120,20 @@ class Study:
             _check_names("planners", self.planners, task.control.KNOWN)
             for plant in self.plants:
                 plant_of(task, self.effects[0], plant)
-        fine = all(isinstance(s, float | int) and 0 < s < math.inf for s in self.data)
-        _require(fine and _distinct(self.data), "data", self.data, "distinct seconds > 0")
-        fine = all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in self.seeds)
-        _require(fine and _distinct(self.seeds), "seeds", self.seeds, "distinct integers ≥ 0")
+        seconds = isinstance(self.data, tuple) and all(
+            isinstance(s, float | int) and not isinstance(s, bool) and 0 < s < math.inf
+            for s in self.data
+        )
+        apart = seconds and _distinct(tuple(f"{s:g}" for s in self.data))  # as folders name them
+        _require(apart, "data", self.data, "distinct seconds > 0")
+        whole = isinstance(self.seeds, tuple) and all(
+            isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in self.seeds
+        )
+        _require(whole and _distinct(self.seeds), "seeds", self.seeds, "distinct integers ≥ 0")
         _check_names("plants", self.plants, None)
+        for name in ("attribution", "quick"):
+            value = getattr(self, name)
+            _require(isinstance(value, bool), name, value, "true or false")
 
     def task(self, system: str) -> Task:
         """A system's task, a short one where the study is quick."""
@@ -162,10 +175,16 @@ class Study:
         if system in self.measured:
             yield MEASURED, ""
 
+    def settings(self) -> dict[str, str]:
+        """Digests of what numbers depend on beside the grid: tasks and measured logs, by name."""
+        tasks = {system: fingerprint(self.task(system)) for system in self.systems}
+        logs = {s: fingerprint(Path(path).read_bytes()) for s, path in self.measured.items()}
+        return {**tasks, **{f"measured.{system}": log for system, log in logs.items()}}
+
     def jobs(self) -> tuple[Job, ...]:
         """What is to be run, each after what it needs. Raises ValueError for a log that is none."""
         tasks = {system: self.task(system) for system in self.systems}
-        measured = {s: _measured(path, tasks[s].system) for s, path in self.measured.items()}
+        measured = {s: _measured(path, tasks[s]) for s, path in self.measured.items()}
         found: dict[str, Job] = {}
         for cell in self.cells():
             task = tasks[cell.system]
@@ -199,17 +218,38 @@ class Study:
         return {**grid, "attribution": self.attribution, "quick": self.quick, "states": told}
 
 
-def _measured(path: str, system: System) -> bytes:
-    """The logs of a file as .npz; what is wrong with them is said before anything runs."""
-    if Path(path).suffix.lower() == ".npz":
-        load_npz(path)
-        return Path(path).read_bytes()
-    data = Dataset([read_csv(path, system)])
+def _measured(path: str, task: Task) -> bytes:
+    """The logs of a file as .npz; ValueError, before anything runs, where they do not fit."""
+    name, system = f"measured.{task.name}", task.system
+    try:
+        data = (
+            load_npz(path)
+            if Path(path).suffix.lower() == ".npz"
+            else Dataset([read_csv(path, system)])
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name}: {path}: {error}") from None
+    widths = (data[0].u.shape[1], data[0].y.shape[1])
+    if widths != (system.nu, system.ny):
+        raise ValueError(
+            f"{name}: {path} has {widths[0]} inputs and {widths[1]} outputs, wanted {system.nu} "
+            f"and {system.ny}: those of {type(system).__name__}"
+        )
+    if not math.isclose(data.dt, task.dt, rel_tol=1e-6):
+        raise ValueError(
+            f"{name}: {path} has a step of {data.dt:g} s, the task one of {task.dt:g} s: resample "
+            "it (`read_log(resample=True)`)"
+        )
     return cells.packed(lambda file: save_npz(data, file))
 
 
 def _check_names(name: str, given: tuple[str, ...], known: tuple[str, ...] | None) -> None:
-    fine = bool(given) and all(isinstance(g, str) and g for g in given) and _distinct(given)
+    fine = (
+        isinstance(given, tuple)
+        and bool(given)
+        and all(isinstance(g, str) and g for g in given)
+        and _distinct(given)
+    )
     _require(fine, name, given, "one or more distinct names")
     if known is not None and (unknown := [g for g in given if g not in known]):
         raise ValueError(f"{name}: {unknown[0]!r} is none of {list(known)}")

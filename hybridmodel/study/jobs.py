@@ -8,6 +8,7 @@ back, so that they may be anywhere.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -99,20 +100,33 @@ def run_jobs(
     which is then tried alone, and has failed where that dies twice. Raises ValueError where two
     jobs have one name, one needs a job that there is not, or another run is at work in the folder.
     """
+    with alone(folder):
+        return carry_out(jobs, folder, engine, workers=workers, retry=retry, progress=progress)
+
+
+def carry_out(
+    jobs: Sequence[Job],
+    folder: Path,
+    engine: Engine,
+    *,
+    workers: int,
+    retry: bool = False,
+    progress: Progress | None = None,
+) -> int:
+    """As `run_jobs`, for one who is `alone` in the folder."""
     _check(jobs)
-    with _alone(folder):
-        states = {job.name: _state(folder, job.name) for job in jobs}
-        if retry:
-            for name, state in states.items():
-                if state == "failed":
-                    (folder / name / RESULT).unlink()
-                    states[name] = None
-        run = _Run(folder, {job.name: job for job in jobs}, states, workers, progress)
-        run.tell("", "")
-        while run.unfinished:
-            with engine() as executor:
-                run.on(executor)
-        return sum(state == "failed" for state in states.values())
+    states = {job.name: _state(folder, job.name) for job in jobs}
+    if retry:
+        for name, state in states.items():
+            if state == "failed":
+                (folder / name / RESULT).unlink()
+                states[name] = None
+    run = _Run(folder, {job.name: job for job in jobs}, states, workers, progress)
+    run.tell("", "")
+    while run.unfinished:
+        with engine() as executor:
+            run.on(executor)
+    return sum(state == "failed" for state in states.values())
 
 
 def read_result(folder: Path, name: str) -> dict[str, Any] | None:
@@ -131,6 +145,7 @@ def read_result(folder: Path, name: str) -> dict[str, Any] | None:
             "error": str(found["error"]),
             "seconds": float(found["seconds"]),
             "numbers": {k: _number(v) for k, v in found["numbers"].items()},
+            "files": dict(found.get("files", {})),
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged, remove it: {error}") from None
@@ -149,6 +164,7 @@ class _Run:
     ) -> None:
         self.folder, self.jobs, self.states, self.workers = folder, jobs, states, workers
         self.progress = progress
+        self.again: set[str] = set()  # done before, but a file of theirs was gone or damaged
         self.suspects: dict[str, int] = {}  # jobs whose worker died, and how often when alone
         self.seconds: dict[str, list[float]] = {}
         for name, state in states.items():
@@ -174,8 +190,8 @@ class _Run:
         except BrokenExecutor:
             wait(out, timeout=10)  # all of them are told
         finally:
-            for future, name in out.items():
-                if not future.cancel() and future.done():
+            for future, name in out.items():  # the engine ends the others
+                if future.done():
                     self._taken(name, future)
 
     def _taken(self, name: str, future: Future[Any]) -> BaseException | None:
@@ -206,21 +222,38 @@ class _Run:
             if bad := [source for source in sources if self.states[source] == "failed"]:
                 self._finish(name, _failed(f"needs {bad[0]}, which failed"))
             elif name not in busy and all(self.states[source] == "done" for source in sources):
-                try:
-                    inputs = {
-                        key: (self.folder / source / file).read_bytes()
-                        for key, (source, file) in job.needs.items()
-                    }
-                except FileNotFoundError as error:
-                    self._finish(name, _failed(f"needs {error.filename}, which is gone"))
+                found = {key: self._read(*need) for key, need in job.needs.items()}
+                inputs = {key: data for key, data in found.items() if data is not None}
+                if broken := [need for key, need in job.needs.items() if key not in inputs]:
+                    self._renew(name, *broken[0])
                     continue
                 out[executor.submit(_carried_out, job.run, job.arguments, inputs)] = name
+
+    def _read(self, source: str, file: str) -> bytes | None:
+        """A file as it was written, None where it is gone or another one."""
+        wanted = (read_result(self.folder, source) or {})["files"].get(file)
+        try:
+            data = (self.folder / source / file).read_bytes()
+        except OSError:
+            return None
+        return data if hashlib.sha256(data).hexdigest() == wanted else None
+
+    def _renew(self, name: str, source: str, file: str) -> None:
+        """Run again the job whose file is gone or damaged; once."""
+        if source in self.again:
+            self._finish(name, _failed(f"needs {source}/{file}, which is gone or damaged"))
+            return
+        self.again.add(source)
+        (self.folder / source / RESULT).unlink()
+        self.states[source] = None
 
     def _finish(self, name: str, outcome: dict[str, Any]) -> None:
         home = self.folder / name
         home.mkdir(parents=True, exist_ok=True)
-        for file, data in outcome.pop("files", {}).items():
+        files = outcome.pop("files", {})
+        for file, data in files.items():
             write_atomically(home / file, data)
+        outcome["files"] = {k: hashlib.sha256(data).hexdigest() for k, data in files.items()}
         text = json.dumps(outcome, indent=1, ensure_ascii=False, allow_nan=False)
         write_atomically(home / RESULT, text.encode())
         self.states[name] = "failed" if outcome["error"] else "done"
@@ -255,27 +288,35 @@ def _carried_out(
     began = time.perf_counter()
     try:
         result = run(*arguments, **inputs)
+        numbers = {str(key): _text(value) for key, value in result.numbers.items()}
+        files = {_file(name): bytes(data) for name, data in result.files.items()}
     except Exception as error:
         return _failed(
             f"{type(error).__name__}: {error}", traceback.format_exc(), time.perf_counter() - began
         )
-    return {
-        "error": "",
-        "numbers": {key: _text(value) for key, value in result.numbers.items()},
-        "seconds": time.perf_counter() - began,
-        "files": dict(result.files),
-    }
+    seconds = time.perf_counter() - began
+    return {"error": "", "numbers": numbers, "seconds": seconds, "files": files}
 
 
 def _failed(error: str, trace: str = "", seconds: float = 0.0) -> dict[str, Any]:
     return {"error": error, "traceback": trace, "numbers": {}, "seconds": seconds}
 
 
-def _text(value: Number) -> Number:
-    """For JSON, which has no ∞ and no NaN."""
+def _text(value: Any) -> Number:
+    """A number for JSON, which has no ∞ and no NaN; TypeError for what is none."""
+    if hasattr(value, "item"):
+        value = value.item()  # of numpy
     if isinstance(value, float) and not math.isfinite(value):
         return f"float:{value}"
-    return value
+    if value is None or isinstance(value, float | int | str | bool):
+        return value
+    raise TypeError(f"numbers must be numbers, texts or None, got {type(value).__name__}")
+
+
+def _file(name: str) -> str:
+    if Path(name).name != name or name in (RESULT, ".", ".."):
+        raise ValueError(f"files must have plain names, got {name!r}")
+    return name
 
 
 def _number(value: Number) -> Number:
@@ -306,7 +347,7 @@ def _check(jobs: Sequence[Job]) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """One run at a time in a folder; the lock ends with the process that holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,10 +1,12 @@
 """What the table of a study says: recovered fractions, and which model is better on the same seeds.
 
-    recovered = (J_model − J_physics) / (J_oracle − J_physics)
+    recovered = (J_model − J_physics) / (median J_oracle − median J_physics)
 
-J is the cost of a closed loop: 0 is no better than the physics, 1 as good as the oracle. Where the
-medians of J_oracle and J_physics over the seeds differ by less than a tenth there is no gap, and
-where the oracle is the worse of the two it is none: nothing can be recovered there.
+J is the cost of a closed loop: 0 is no better than the physics, 1 as good as the oracle. The
+numerator is of one seed, the gap is that of the place, medians over its seeds: a seed in which
+oracle and physics happen to be alike then says no more than the others. Where these differ by less
+than a tenth of |J_physics| there is no gap, and where the oracle is the worse of the two none
+either: nothing can be recovered there.
 """
 
 from __future__ import annotations
@@ -30,13 +32,15 @@ Kind = tuple[str, str, float]  # model, placement, seconds of data
 class Recovered:
     """What one model recovered in one place: a fraction for each seed.
 
-    place   system, effect, planner, plant
-    kind    model, placement, seconds of data
+    place     system, effect, planner, plant
+    kind      model, placement, seconds of data
+    missing   seeds of the physics in which this model has no finite cost
     """
 
     place: Place
     kind: Kind
     fractions: Mapping[int, float]
+    missing: int = 0
 
     @property
     def median(self) -> float:
@@ -57,7 +61,7 @@ class Recovered:
 class Gap:
     """How far the physics is from the oracle in one place: medians of their costs.
 
-    state   "gap", "no gap", or "oracle worse"
+    state   "gap", "no gap", "oracle worse", or "diverged" where one of them is not finite
     """
 
     place: Place
@@ -66,12 +70,16 @@ class Gap:
 
     @property
     def share(self) -> float:
-        """(J_physics − J_oracle) / J_physics."""
-        return (self.physics - self.oracle) / self.physics if self.physics else 0.0
+        """(J_physics − J_oracle) / |J_physics|; infinite where that is 0."""
+        apart = self.physics - self.oracle
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.divide(apart, abs(self.physics))) if apart else 0.0
 
     @property
     def state(self) -> str:
-        if abs(self.share) < LEAST_GAP or not math.isfinite(self.share):
+        if not (math.isfinite(self.physics) and math.isfinite(self.oracle)):
+            return "diverged"
+        if abs(self.share) < LEAST_GAP:
             return "no gap"
         return "gap" if self.share > 0 else "oracle worse"
 
@@ -95,19 +103,18 @@ def recovered(rows: Iterable[Row]) -> list[Recovered]:
     for place, gap in gaps(rows).items():
         if gap.state != "gap":
             continue
-        kinds = costs[place]
-        ends = {model: by_seed for (model, _, _), by_seed in kinds.items()}
-        physics, oracle = ends[FLOOR], ends[CEILING]
-        for kind, by_seed in kinds.items():
+        physics = next(seeds for kind, seeds in costs[place].items() if kind[0] == FLOOR)
+        for kind, by_seed in costs[place].items():
             if kind[0] in (FLOOR, CEILING):
                 continue
             fractions = {
-                seed: (cost - physics[seed]) / (oracle[seed] - physics[seed])
-                for seed, cost in by_seed.items()
-                if seed in physics and seed in oracle and oracle[seed] != physics[seed]
+                seed: (by_seed[seed] - cost) / (gap.oracle - gap.physics)
+                for seed, cost in physics.items()
+                if math.isfinite(cost) and math.isfinite(by_seed.get(seed, math.nan))
             }
             if fractions:
-                found.append(Recovered(place, kind, fractions))
+                missing = len(physics) - len(fractions)
+                found.append(Recovered(place, kind, fractions, missing))
     return found
 
 
@@ -135,7 +142,7 @@ def over_effects(found: Sequence[Recovered], kind: Kind) -> dict[tuple[str, str]
 def _costs(rows: Iterable[Row]) -> dict[Place, dict[Kind, dict[int, float]]]:
     found: dict[Place, dict[Kind, dict[int, float]]] = {}
     for row in rows:
-        if row["state"] == "done" and "cost" in row:
+        if row["state"] == "done" and not math.isnan(row.get("cost", math.nan)):
             place = row["system"], row["effect"], row["planner"], row["plant"]
             kind = row["model"], row["placement"], float(row["data"])
             by_seed = found.setdefault(place, {}).setdefault(kind, {})

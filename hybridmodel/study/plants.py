@@ -30,7 +30,7 @@ def plant_of(task: Task, effect: str, name: str) -> Plant:
         return Plant(task.under(effect), ENGINES[name])
     if name not in task.effects:
         raise ValueError(
-            f"plants: {name!r} is none of {[*ENGINES, MEASURED]}, and {task.name} has no such "
-            f"effect: {list(task.effects)}"
+            f"plants: {name!r} is none of {list(ENGINES)}, and {task.name} has no such effect: "
+            f"{list(task.effects)}; logs of the real machine are given as measured"
         )
     return Plant(task.under(name), "pybullet")

@@ -18,7 +18,7 @@ from typing import Any
 from hybridmodel.files import write_atomically
 from hybridmodel.study.engines import processes
 from hybridmodel.study.grid import Study
-from hybridmodel.study.jobs import Engine, Progress, run_jobs
+from hybridmodel.study.jobs import Engine, Progress, alone, carry_out
 from hybridmodel.study.table import TABLE, Row, rows_of, write_table
 
 STUDY = "study.json"
@@ -47,27 +47,27 @@ def run_study(
     Raises ValueError where the folder holds a study and `resume` is not set, or one that was made
     with other settings or versions, whose numbers would be others.
     """
-    home = Path(folder)
-    record = {**study.description(), "versions": versions()}
-    _check_folder(home, record, resume)
-    home.mkdir(parents=True, exist_ok=True)
+    home, jobs = Path(folder), study.jobs()
+    record = {**study.description(), "settings": study.settings(), "versions": versions()}
     machine = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "command": command}
-    _write(home, {**record, **machine, "workers": workers})
-    began = time.perf_counter()
-    try:
-        run_jobs(
-            study.jobs(),
-            home,
-            engine or processes(workers),
-            workers=workers,
-            retry=retry,
-            progress=progress,
-        )
-    finally:
-        rows = rows_of(study, home)
-        write_table(rows, home / TABLE)
-    seconds = time.perf_counter() - began
-    _write(home, {**record, **machine, "workers": workers, "seconds": seconds})
+    _check_folder(home, record, resume)
+    with alone(home):
+        _write(home, {**record, **machine, "workers": workers})
+        began = time.perf_counter()
+        try:
+            carry_out(
+                jobs,
+                home,
+                engine or processes(workers),
+                workers=workers,
+                retry=retry,
+                progress=progress,
+            )
+        finally:
+            rows = rows_of(study, home)
+            write_table(rows, home / TABLE)
+        seconds = time.perf_counter() - began
+        _write(home, {**record, **machine, "workers": workers, "seconds": seconds})
     return rows
 
 
@@ -102,12 +102,20 @@ def _check_folder(folder: Path, record: dict[str, Any], resume: bool) -> None:
     if not resume:
         raise ValueError(f"{folder} holds a study: go on with it by --resume, or give another one")
     before = read_description(folder)
-    for name in ("quick", "settings", "versions"):
-        if before.get(name) != record.get(name):
+    for name in ("quick", "versions"):
+        if before.get(name) != record[name]:
             raise ValueError(
                 f"{folder} holds a study with other {name}, whose numbers would differ: "
-                f"{before.get(name)}, now {record.get(name)}; give another folder"
+                f"{before.get(name)}, now {record[name]}; give another folder"
             )
+    settings: dict[str, str] = before.get("settings", {})
+    for name, now in record["settings"].items():
+        if settings.get(name, now) != now:
+            raise ValueError(
+                f"{folder} holds a study in which {name} was another one: its task or its file "
+                "has changed since, and numbers would not go together; give another folder"
+            )
+    record["settings"] = {**settings, **record["settings"]}
 
 
 def _write(folder: Path, record: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from hybridmodel.files import write_atomically
 from hybridmodel.study.grid import AXES, Study
 from hybridmodel.study.jobs import read_result
+from hybridmodel.study.plants import MEASURED
 
 Row = dict[str, Any]
 TABLE = "table.parquet"
@@ -34,7 +35,10 @@ def rows_of(study: Study, folder: Path) -> list[Row]:
         row: Row = {**asdict(cell), "state": "missing", "error": ""}
         loop, fit = read_result(folder, cell.name), read_result(folder, cell.fit_name)
         if fit is not None and not fit["error"]:
-            row |= {**fit["numbers"], "seconds to fit": fit["seconds"]}
+            told = fit["numbers"]
+            if cell.plant == MEASURED:  # errors are those on the real machine's logs
+                told = {"seconds of data": told["seconds of data"]}
+            row |= {**told, "seconds to fit": fit["seconds"]}
         if loop is not None:
             row |= {"state": "failed" if loop["error"] else "done", "error": loop["error"]}
             row |= {**loop["numbers"], "seconds to run": loop["seconds"]}

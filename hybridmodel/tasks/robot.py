@@ -44,6 +44,8 @@ def robot_task(
     the two directions in which it moves the tip most easily.
     Raises ValueError where the robot floats or has a joint without a motor, or has no such link.
     """
+    if not 0 < dt < math.inf:
+        raise ValueError(f"dt must be a number of seconds > 0, got {dt}")
     build = RigidBody.from_urdf if Path(file).suffix.lower() == ".urdf" else RigidBody.from_mjcf
     robot = build(file)
     n = robot.nq

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hybridmodel.study import Inline
@@ -107,12 +108,28 @@ def test_failures_are_run_again_where_asked(tmp_path: Path) -> None:
     assert run_jobs(mended, tmp_path, Inline, workers=1, retry=True) == 0
 
 
-def test_a_file_that_is_gone_fails_what_needs_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["gone", "other"])
+def test_a_file_that_is_gone_or_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
     jobs = chain(2)
     run_jobs(jobs[:1], tmp_path, Inline, workers=1)
-    (tmp_path / "0/begin/data.bin").unlink()
-    assert run_jobs(jobs, tmp_path, Inline, workers=1) == 1
-    assert "data.bin, which is gone" in (read_result(tmp_path, "0/double") or {})["error"]
+    file = tmp_path / "0/begin/data.bin"
+    file.unlink() if damage == "gone" else file.write_bytes(b"7.0")
+    assert run_jobs(jobs, tmp_path, Inline, workers=1) == 0
+    assert values(tmp_path, jobs)["0/double"] == {"value": 0.0}
+
+
+def give(what: str) -> Result:
+    return {
+        "numpy": Result({"value": np.float32(0.5)}),
+        "array": Result({"value": np.zeros(3)}),  # type: ignore[dict-item]
+        "folder": Result({}, {"../up": b""}),
+    }[what]
+
+
+def test_what_a_job_may_not_give_is_its_own_failure(tmp_path: Path) -> None:
+    jobs = [Job(name, give, (name,)) for name in ("array", "folder", "numpy")]
+    assert run_jobs(jobs, tmp_path, Inline, workers=1) == 2
+    assert values(tmp_path, jobs)["numpy"] == {"value": 0.5}
 
 
 def test_an_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
@@ -179,6 +196,45 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
         yield Inline()
 
     run_jobs(chain(1), tmp_path, engine, workers=1)
+
+
+LARGE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_jobs
+from hybridmodel.study import processes
+from hybridmodel.study.jobs import Job, run_jobs
+if __name__ == "__main__":
+    jobs = [Job("large", test_jobs.large)]
+    needs = {{"data": ("large", "data.bin")}}
+    jobs += [Job(f"{{i}}", test_jobs.sleep, (), needs) for i in range(9)]
+    run_jobs(jobs, Path({folder!r}), processes(2), workers=2)
+"""
+
+
+def large() -> Result:
+    return Result({}, {"data.bin": bytes(1_000_000)})
+
+
+def sleep(*, data: bytes) -> Result:
+    time.sleep(60)
+    return Result()
+
+
+def test_an_interrupt_does_not_wait_for_what_is_being_sent(tmp_path: Path) -> None:
+    script, folder = tmp_path / "run.py", tmp_path / "run"
+    script.write_text(LARGE.format(tests=str(Path(__file__).parent), folder=str(folder)))
+    process = subprocess.Popen(
+        [sys.executable, str(script)], start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    while not (folder / "large" / RESULT).exists():
+        time.sleep(0.1)
+    time.sleep(1.0)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert "InvalidStateError" not in said
 
 
 SLOW = """

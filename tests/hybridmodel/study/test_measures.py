@@ -44,7 +44,7 @@ def test_the_ends_are_0_and_1() -> None:
         assert found.kind == HYBRID
         assert found.mean == pytest.approx(wanted)
         assert found.median == pytest.approx(wanted)
-        assert found.interval == pytest.approx((wanted, wanted))
+        assert found.interval == pytest.approx((wanted, wanted), abs=0.02)
 
 
 def test_costs_may_be_counted_in_any_unit() -> None:
@@ -60,6 +60,33 @@ def test_nothing_is_recovered_without_a_gap(oracle: float, state: str) -> None:
     (gap,) = gaps(rows).values()
     assert gap.state == state
     assert bool(recovered(rows)) == (state == "gap")
+
+
+def test_a_seed_without_a_gap_says_no_more_than_the_others() -> None:
+    rows = [*study(10.0, 2.0, 4.0)[:6], row("physics", 10.0, 2), row("oracle", 9.99, 2)]
+    (found,) = recovered([*rows, row("hybrid", 9.5, 2)])
+    assert found.fractions[2] == pytest.approx(0.5 / 8.05, rel=0.01)
+    (found,) = recovered([*rows[:-1], row("oracle", 12.0, 2), row("hybrid", 11.9, 2)])
+    assert found.fractions[2] < 0
+
+
+@pytest.mark.parametrize(("physics", "oracle"), [(-10.0, -20.0), (0.0, -5.0), (5.0, -5.0)])
+def test_costs_may_be_below_zero(physics: float, oracle: float) -> None:
+    (found,) = recovered(study(physics, oracle, (physics + oracle) / 2))
+    assert found.median == pytest.approx(0.5, abs=0.02)
+
+
+def test_what_diverged_is_no_gap() -> None:
+    (gap,) = gaps(study(math.inf, 2.0, 4.0)).values()
+    assert gap.state == "diverged"
+    assert not recovered(study(math.inf, 2.0, 4.0))
+
+
+def test_seeds_that_are_missing_are_counted() -> None:
+    rows = study(10.0, 2.0, 4.0)
+    rows[2]["cost"] = math.nan
+    (found,) = recovered(rows)
+    assert (len(found.fractions), found.missing) == (2, 1)
 
 
 def test_failed_cells_are_left_out() -> None:

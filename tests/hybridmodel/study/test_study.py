@@ -9,6 +9,7 @@ import pytest
 
 from hybridmodel.cli import BAD_INPUT, OK, run
 from hybridmodel.study import Inline, Study, read_study, read_table, run_study, same
+from hybridmodel.study.jobs import alone
 
 GRID = """
 systems = ["pendulum"]
@@ -62,6 +63,21 @@ def test_a_folder_of_other_versions_is_refused(folder: Path, tmp_path: Path) -> 
     (tmp_path / "study.json").write_text(json.dumps(told | {"versions": {"torch": "0.1"}}))
     with pytest.raises(ValueError, match="other versions"):
         run_study(read_study(folder / "study.toml"), tmp_path, resume=True)
+
+
+def test_a_task_that_has_changed_is_refused(folder: Path, tmp_path: Path) -> None:
+    told = json.loads((folder / "run" / "study.json").read_text())
+    (tmp_path / "study.json").write_text(json.dumps(told | {"settings": {"pendulum": "0"}}))
+    with pytest.raises(ValueError, match="pendulum was another one"):
+        run_study(read_study(folder / "study.toml"), tmp_path, resume=True)
+
+
+def test_a_refused_run_changes_nothing(folder: Path) -> None:
+    before = {f: f.read_bytes() for f in (folder / "run").rglob("*") if f.is_file()}
+    wider = Study(systems=("pendulum",), effects=("friction",), planners=("cem",), quick=True)
+    with alone(folder / "run"), pytest.raises(ValueError, match="another run is at work"):
+        run_study(wider, folder / "run", resume=True)
+    assert before == {f: f.read_bytes() for f in (folder / "run").rglob("*") if f.is_file()}
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
