@@ -12,11 +12,12 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from hybridmodel.study import Inline
+from hybridmodel.study import Inline, waited
 from hybridmodel.study.jobs import RESULT, Job, News, Result, read_result, run_jobs
 
 
@@ -72,6 +73,20 @@ def test_jobs_are_given_the_files_of_others(tmp_path: Path) -> None:
 def test_any_executor_finds_the_same(engine, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     jobs = chain(3)
     assert run_jobs(jobs, tmp_path, engine, workers=2) == 0
+    assert values(tmp_path, jobs)["2/double"] == {"value": 4.0}
+
+
+class Batch:
+    """A batch system: its jobs have a result, and nothing else."""
+
+    def submit(self, fn, *args):  # type: ignore[no-untyped-def]
+        found = fn(*args)
+        return SimpleNamespace(result=lambda: found)
+
+
+def test_a_batch_system_is_waited_for(tmp_path: Path) -> None:
+    jobs = chain(3)
+    assert run_jobs(jobs, tmp_path, waited(Batch(), 2), workers=2) == 0
     assert values(tmp_path, jobs)["2/double"] == {"value": 4.0}
 
 
