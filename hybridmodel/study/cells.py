@@ -43,7 +43,7 @@ STEPS = (1, 10, 50)  # of open-loop errors
 def log(task: Task, seed: int) -> Result:
     """Train, validation and test logs of one plant."""
     torch.set_num_threads(1)
-    plant = task.plant("pybullet")
+    plant = task.plant(task.engine)
     logs = task.logging.make(task, plant, seed)
     plant.close()
     return _logged({name: Dataset(getattr(logs, name)) for name in PARTS})

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from hybridmodel.tasks.task import Task
 
-Engine = Literal["pybullet", "mujoco", "ode"]
-
 LOGGED, MEASURED = "logged", "measured"
-ENGINES: dict[str, Engine] = {LOGGED: "pybullet", "mujoco": "mujoco", "ode": "ode"}
+OTHERS = ("mujoco", "ode")
 
 
 @dataclass(frozen=True)
@@ -18,19 +15,21 @@ class Plant:
     """A task with what its plant hides, and the simulator."""
 
     task: Task
-    engine: Engine
+    engine: str
 
 
 def plant_of(task: Task, effect: str, name: str) -> Plant:
-    """The plant of a name: "logged", "mujoco", "ode", or another effect of the task in PyBullet.
+    """The plant of a name: "logged", another engine, or another effect of the task in its engine.
 
     Raises ValueError where it is none of them.
     """
-    if name in ENGINES:
-        return Plant(task.under(effect), ENGINES[name])
+    if name == LOGGED:
+        return Plant(task.under(effect), task.engine)
+    if name in OTHERS:
+        return Plant(task.under(effect), name)
     if name not in task.effects:
         raise ValueError(
-            f"plants: {name!r} is none of {list(ENGINES)}, and {task.name} has no such effect: "
+            f"plants: {name!r} is none of {[LOGGED, *OTHERS]}, and {task.name} has no such effect: "
             f"{list(task.effects)}; logs of the real machine are given as measured"
         )
-    return Plant(task.under(name), "pybullet")
+    return Plant(task.under(name), task.engine)

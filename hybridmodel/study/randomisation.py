@@ -65,7 +65,7 @@ def randomised_logs(task: Task, seed: int) -> tuple[list[Trajectory], list[Traje
         raise ValueError(f"task: logs of {type(logging).__name__} cannot be randomised")
 
     def make(hidden: HiddenEffects) -> Any:
-        return replace(task, hidden=hidden).plant("pybullet", initial_state=start)
+        return replace(task, hidden=hidden).plant(task.engine, initial_state=start)
 
     logs = [
         log

@@ -146,6 +146,7 @@ class Task:
     error_stride   steps from one window of the held-out logs to the next
     true_parameters   what an identification would find, had the plant nothing else to hide, where
                    `hidden.true_system` says it in other words
+    engine         the simulator that studies log and drive: "pybullet", "mujoco" or "ode"
     substeps       of the plant in one step; None is the engine's own choice
     effects        by name what else may be hidden in place of `hidden`
     smoothing      width of the oracle's dry friction [rad/s, m/s], see `hybridmodel.tasks.oracle`
@@ -166,6 +167,7 @@ class Task:
     quick_epochs: tuple[int, ...] = (8, 12, 24)
     error_stride: int = 1
     true_parameters: Mapping[str, float] = field(default_factory=dict)
+    engine: str = "pybullet"
     substeps: int | None = None
     effects: Mapping[str, HiddenEffects] = field(default_factory=dict)
     smoothing: float = 0.2

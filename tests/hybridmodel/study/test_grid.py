@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hybridmodel import Dataset, Trajectory, save_npz
 from hybridmodel.study import Study, read_study
 from hybridmodel.study.attribution import PREFIX, knowing, parts
 from hybridmodel.study.models import MODELS
+from hybridmodel.study.plants import plant_of
 from hybridmodel.study.randomisation import drawn
 from hybridmodel.tasks.study_tasks import EFFECTS, STUDY_TASKS
 
@@ -29,6 +31,18 @@ def test_settings_tell_tasks_apart() -> None:
     assert one["pendulum"] == other["pendulum"] != one["cartpole"]
     quick = Study(systems=("pendulum",), effects=("lag",), quick=True)
     assert quick.settings()["pendulum"] != one["pendulum"]
+
+
+def test_a_task_may_name_its_engine() -> None:
+    task = replace(STUDY_TASKS["pendulum"](), engine="ode")
+    plants = {name: plant_of(task, "lag", name) for name in ("logged", "mujoco", "friction")}
+    assert {name: plant.engine for name, plant in plants.items()} == {
+        "logged": "ode",
+        "mujoco": "mujoco",
+        "friction": "ode",
+    }
+    assert plants["friction"].task.hidden == task.effects["friction"]
+    assert plants["mujoco"].task.hidden == task.effects["lag"]
 
 
 def test_models_take_only_the_axes_that_they_have() -> None:
