@@ -91,6 +91,7 @@ ROOMS = (
         OUTER,
         (
             *OURS,
+            "casadi",
             "numpy",
             "torch",
             "cyclopts",
