@@ -94,6 +94,9 @@ class MatrixForm:
         return self._scalars + sum(form.size for form in self.called)
 
     def __call__(self, nonzeros: Sequence[Tensor], like: Tensor) -> list[Tensor]:
+        if nonzeros and all(v.ndim == 1 for v in nonzeros):
+            # as a batch of one, whose products may be rounded otherwise than a vector's
+            return [v[0] for v in self([v[None] for v in nonzeros], like)]
         values: list[Any] = [None] * self._registers
         for register, argument, start, stop in self._inputs:
             values[register] = nonzeros[argument][..., start:stop]
