@@ -1,6 +1,6 @@
 """Which part of what is hidden costs how much: physics that knows the truth about one part alone.
 
-    regained = (J_part − J_physics) / (J_oracle − J_physics)
+    regained = (J_part − J_physics) / (median J_oracle − median J_physics)
 
 "true coulomb" is the nominal system with the plant's dry friction and nothing else of what the
 plant hides. As models of a study they stand in its table, and `measures.recovered` is what each

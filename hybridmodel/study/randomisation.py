@@ -4,7 +4,7 @@ Each number that an effect of the task changes is drawn from an interval that re
 far from the nominal value as the effects do, to both sides where that has a meaning. Tobin et al.,
 Domain randomization for transferring deep neural networks from simulation to the real world, IROS
 2017, for dynamics Peng et al., Sim-to-real transfer of robotic control with dynamics randomization,
-ICRA 2018.
+ICRA 2018. Delays, of whole steps, are drawn up to the task's own.
 """
 
 from __future__ import annotations
