@@ -43,7 +43,8 @@ def matrix_picture(found: Findings) -> Picture:
         draw_matrix(figure, found)
         image = svg(figure)
     reading = (
-        "Each number: interquartile mean over seeds of (J − J physics) / (J oracle − J physics, medians), J "
+        "Each number: interquartile mean over seeds of (J − J physics) / (J oracle − J physics, "
+        "medians), J "
         "the cost of the closed loop; 0 is no better than the nominal physics, 1 as good as the "
         "oracle, which knows what is hidden. Small: 95 % bootstrap interval, and the number of "
         "seeds in brackets where some are missing. “gap”: by what share of the physics’ cost the "
