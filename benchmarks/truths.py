@@ -23,7 +23,7 @@ from hybridmodel.excitation import Multisine
 from hybridmodel.fitting import fit
 from hybridmodel.model import HybridModel
 from hybridmodel.placement import Placement, acceleration
-from physics import Signal, System
+from physics import Around, System
 from residuals import MLP
 
 FIRST_SEED, SEEDS = 60, 3
@@ -32,28 +32,11 @@ Study = Callable[[int, bool], list[Row]]  # (seed, quick) ↦ the figures of tha
 
 
 @dataclass(frozen=True, kw_only=True)
-class Truth(System):
+class Truth(Around):
     """A system with another law: ẋ (x⁺ of a discrete one) = law(x, u, p, d), y = sensor(…)."""
 
-    system: System
     law: Law | None = None
     sensor: Law | None = None
-
-    @property
-    def states(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.states
-
-    @property
-    def inputs(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.inputs
-
-    @property
-    def exogenous(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.exogenous
-
-    @property
-    def outputs(self) -> tuple[Signal, ...]:
-        return self.system.outputs
 
     def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
         return (self.law or self.system.dynamics)(x, u, p, d)

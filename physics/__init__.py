@@ -1,6 +1,7 @@
 """Analytic dynamics, written once in CasADi: ẋ = f(x, u, p, d), or x⁺ of a discrete system."""
 
 from physics import integrators, quaternion, tangent
+from physics.around import Around
 from physics.binding import FromCasadi
 from physics.cartpole import CartPole
 from physics.double_pendulum import DoublePendulum
@@ -23,6 +24,7 @@ from physics.system import Signal, System
 from physics.tanks import TwoTanks
 
 __all__ = [
+    "Around",
     "CartPole",
     "DoublePendulum",
     "DynamicBicycle",

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import casadi as ca
 
-from physics.system import Signal, System
+from physics.around import Around
+from physics.system import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputDelay(System):
+class InputDelay(Around):
     """A system whose input arrives `steps` control steps late: uᵃ_k = u_{k−n}.
 
     The n inputs under way are memory, oldest first: x̃ = (x, u_{k−n}, …, u_{k−1}), so all that
@@ -19,7 +20,6 @@ class InputDelay(System):
     Raises ValueError where steps < 1, or where the system has memory of its own.
     """
 
-    system: System
     steps: int
 
     def __post_init__(self) -> None:
@@ -31,22 +31,6 @@ class InputDelay(System):
                 "lose; add up the steps instead"
             )
         super().__post_init__()
-
-    @property
-    def states(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.states
-
-    @property
-    def inputs(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.inputs
-
-    @property
-    def exogenous(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.exogenous
-
-    @property
-    def outputs(self) -> tuple[Signal, ...]:
-        return self.system.outputs
 
     @property
     def memory(self) -> tuple[Signal, ...]:  # type: ignore[override]
@@ -71,9 +55,6 @@ class InputDelay(System):
         self, x: ca.SX, u: ca.SX, tau: ca.SX, p: SimpleNamespace, d: ca.SX
     ) -> ca.SX:
         return self.system.forced_dynamics(x, u, tau, p, d)
-
-    def output(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
-        return self.system.output(x, u, p, d)
 
     def applied_input(self, m: ca.SX, u: ca.SX, p: SimpleNamespace) -> ca.SX:
         return m[: self.nu, :]

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import casadi as ca
 
+from physics.around import Around
 from physics.parameter import Parameter
 from physics.system import Signal, System
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputLag(System):
+class InputLag(Around):
     """A system whose input follows the commanded one with a first-order lag.
 
         ẋ = f(x, a),    ȧ = (u − a)/T
@@ -24,7 +25,6 @@ class InputLag(System):
     parameter `time_constant` already.
     """
 
-    system: System
     time_constant: float = Parameter(0.05, "s", "positive")
 
     def __post_init__(self) -> None:
@@ -46,18 +46,6 @@ class InputLag(System):
         # no bounds: those of u hold a too, and a plan need not ask for them twice
         lagged = (Signal(f"{s.name}_lagged", s.unit) for s in self.system.inputs)
         return (*self.system.states, *lagged)
-
-    @property
-    def inputs(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.inputs
-
-    @property
-    def exogenous(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.exogenous
-
-    @property
-    def outputs(self) -> tuple[Signal, ...]:
-        return self.system.outputs
 
     def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
         x, a = self._split(x)

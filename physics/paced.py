@@ -7,13 +7,14 @@ from types import SimpleNamespace
 
 import casadi as ca
 
-from physics.system import Signal, System
+from physics.around import Around
+from physics.system import Signal
 
 PACE = "pace"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paced(System):
+class Paced(Around):
     """ẋ = σ f(x, u),  so that a step of dt is one of σ dt of the system; the inputs are (u, σ).
 
     low, high  bounds of σ
@@ -22,7 +23,6 @@ class Paced(System):
     or one that has an input `pace` already.
     """
 
-    system: System
     low: float = 0.2
     high: float = 2.0
 
@@ -37,20 +37,8 @@ class Paced(System):
         super().__post_init__()
 
     @property
-    def states(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.states
-
-    @property
     def inputs(self) -> tuple[Signal, ...]:  # type: ignore[override]
         return (*self.system.inputs, Signal(PACE, "", self.low, self.high))
-
-    @property
-    def exogenous(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.exogenous
-
-    @property
-    def outputs(self) -> tuple[Signal, ...]:
-        return self.system.outputs
 
     @property
     def parameters(self):

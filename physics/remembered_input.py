@@ -7,33 +7,16 @@ from types import SimpleNamespace
 
 import casadi as ca
 
-from physics.system import Signal, System
+from physics.around import Around
+from physics.system import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
-class RememberedInput(System):
+class RememberedInput(Around):
     """A system that remembers the input of the step before: x̃ = (x, m, u_{k−1}).
 
     m is the memory of the system itself; nothing about how it moves is changed.
     """
-
-    system: System
-
-    @property
-    def states(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.states
-
-    @property
-    def inputs(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.inputs
-
-    @property
-    def exogenous(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.exogenous
-
-    @property
-    def outputs(self) -> tuple[Signal, ...]:
-        return self.system.outputs
 
     @property
     def memory(self) -> tuple[Signal, ...]:  # type: ignore[override]
@@ -55,9 +38,6 @@ class RememberedInput(System):
         self, x: ca.SX, u: ca.SX, tau: ca.SX, p: SimpleNamespace, d: ca.SX
     ) -> ca.SX:
         return self.system.forced_dynamics(x, u, tau, p, d)
-
-    def output(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
-        return self.system.output(x, u, p, d)
 
     def applied_input(self, m: ca.SX, u: ca.SX, p: SimpleNamespace) -> ca.SX:
         return self.system.applied_input(m[: len(self.system.memory), :], u, p)

@@ -49,29 +49,33 @@ from hybridmodel.online import ParameterFilter
 from hybridmodel.statistics import interquartile_mean, interval
 
 LIMIT, LOAD = 0.7, 0.3  # share of the torques, kg
-INSTANCES = 10  # of each situation, drawn by the seed
+INSTANCES = 6  # of each situation, drawn by the seed
 HORIZON, EVERY = 40, 4  # steps of a plan, and from plan to plan
+SITUATIONS = ("old", "obstacle", "limit", "payload")
 CONTROLLERS = {
-    "old": ("planner", "policy"),
-    "obstacle": ("planner", "policy"),
-    "limit": ("planner", "policy"),
-    "payload": ("planner", "planner told", "planner adapting", "policy"),
+    "planner": SITUATIONS,
+    "planner told": ("payload",),
+    "planner adapting": ("payload",),
+    "policy": SITUATIONS,
 }
 
 
 def cells(quick: bool) -> list[dict[str, Any]]:
     return [
-        {"situation": situation, "controller": controller, "seed": seed, "quick": quick}
+        {"controller": controller, "seed": seed, "quick": quick}
         for seed in range(1 if quick else 5)
-        for situation, controllers in CONTROLLERS.items()
-        for controller in controllers
+        for controller in CONTROLLERS
     ]
 
 
 def cell(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a controller in each of its situations."""
     torch.set_num_threads(1)
-    situation, controller = arguments["situation"], arguments["controller"]
-    seed, quick = arguments["seed"], arguments["quick"]
+    controller, seed, quick = arguments["controller"], arguments["seed"], arguments["quick"]
+    return {each: _tried(each, controller, seed, quick) for each in CONTROLLERS[controller]}
+
+
+def _tried(situation: str, controller: str, seed: int, quick: bool) -> dict[str, Any]:
     model = _hybrid(seed, quick)
     instances = drawn(situation, seed, 4 if quick else INSTANCES, model)
     reached, costs, away = [], [], []
@@ -95,12 +99,10 @@ def cell(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows(results: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
-    for situation, controllers in CONTROLLERS.items():
-        for controller in controllers:
+    for situation in SITUATIONS:
+        for controller in CONTROLLERS:
             found = [
-                n
-                for c, n in results
-                if (c["situation"], c["controller"]) == (situation, controller)
+                n[situation] for c, n in results if c["controller"] == controller and situation in n
             ]
             for name, unit in (("success", "%"), ("cost", ""), ("distance mm", "mm")):
                 values = [n[name] for n in found]
@@ -116,7 +118,7 @@ def rows(results: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
 
 def drawn(situation: str, seed: int, count: int, model: HybridModel) -> list[Instance]:
     """Instances whose goal the motors can hold; discs on the planner's way of the old situation."""
-    generator = np.random.default_rng((59, sorted(CONTROLLERS).index(situation), seed))
+    generator = np.random.default_rng((59, SITUATIONS.index(situation), seed))
     share = LIMIT if situation == "limit" else 1.0
     load = LOAD if situation == "payload" else 0.0
     found: list[Instance] = []

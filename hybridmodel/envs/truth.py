@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import casadi as ca
 
 from hybridmodel.envs.hidden import HiddenEffects
-from physics import Mechanical, Parameter, Signal, System, tangent
+from physics import Around, Mechanical, Parameter, tangent
 
 
 @dataclass(frozen=True, kw_only=True)
-class Disturbed(System):
+class Disturbed(Around):
     """A system with its hidden effects written into f.
 
         M(q) v̇ + b(q, v) = B(q) k·dz(u) + τ − c(q) tanh(v/ε) − D v + force(x, k·dz(u))
@@ -25,7 +25,6 @@ class Disturbed(System):
     Raises ValueError where an effect does not fit the system, or the system has memory.
     """
 
-    system: System
     hidden: HiddenEffects = HiddenEffects()
     smoothing: float = Parameter(0.01, "rad/s, m/s", "real")
 
@@ -46,25 +45,6 @@ class Disturbed(System):
         object.__setattr__(self, "system", self.hidden.true_system(self.system))
         object.__setattr__(self, "hidden", self.hidden.beyond_system())
         super().__post_init__()
-
-    @property
-    def states(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.states
-
-    @property
-    def inputs(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.inputs
-
-    @property
-    def exogenous(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.exogenous
-
-    @property
-    def outputs(self) -> tuple[Signal, ...]:
-        return self.system.outputs
-
-    def output(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
-        return self.system.output(x, u, p, d)
 
     def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
         return self.flow(x, self.hidden.actuated(u), type(x)(0), p, d)

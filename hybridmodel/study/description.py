@@ -10,8 +10,15 @@ seeds = [0, 1, 2]
 [robot.arm]                   # a system of your own, then listed under systems
 file = "arm.urdf"             # relative to the TOML file
 
-[measured]                    # logs of the real machine, by system, as .npz
+[measured]                    # logs of the real machine, by system: of `save_npz`, or any table
 arm = "bench.npz"
+
+[measured.pendulum]           # where a table has other names, units or stamps: as for `read_log`
+file = "bench.csv"
+columns = { angle = "enc", torque = "tau" }
+units = { angle = "deg" }
+dt = 0.02
+resample = true
 """
 
 from __future__ import annotations
@@ -23,12 +30,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hybridmodel.data import Dataset, load_npz, read_log
 from hybridmodel.study.grid import Study
 from hybridmodel.tasks.robot import robot_task
 from hybridmodel.tasks.study_tasks import STUDY_TASKS
 from hybridmodel.tasks.task import Task
 
 _ROBOT = {"file": str, "dt": float, "link": str, "payload": float}
+_LOG = {"file": str, "columns": dict, "units": dict, "time": str, "dt": float, "resample": bool}
 
 
 def read_study(path: str | Path) -> Study:
@@ -51,13 +60,11 @@ def read_study(path: str | Path) -> Study:
         if name in STUDY_TASKS:
             raise ValueError(f"{path}: robot.{name}: {name} is there already, give another name")
         tasks[name] = _robot(file, name, _table(path, f"robot.{name}", keys))
-    logs = {
-        name: str(file.parent / _text(path, f"measured.{name}", log))
-        for name, log in _table(path, "measured", measured).items()
-    }
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     try:
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in given.items()
+        logs = {
+            name: _log(file, name, log, tasks)
+            for name, log in _table(path, "measured", measured).items()
         }
         return Study(**values, tasks=tasks, measured=logs)
     except (TypeError, ValueError, OSError, ArithmeticError) as error:
@@ -65,27 +72,39 @@ def read_study(path: str | Path) -> Study:
 
 
 def _robot(file: Path, name: str, keys: Mapping[str, Any]) -> Callable[[], Task]:
-    if unknown := [key for key in keys if key not in _ROBOT]:
-        raise ValueError(f"{file}: robot.{name}: {unknown[0]!r} is none of {list(_ROBOT)}")
-    if "file" not in keys:
-        raise ValueError(f"{file}: robot.{name}: file is missing, a .urdf or .xml of the robot")
-    for key, value in keys.items():
-        wanted = (int, float) if _ROBOT[key] is float else str
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise ValueError(
-                f"{file}: robot.{name}.{key} must be a {_ROBOT[key].__name__}, got {value!r}"
-            )
+    _check_keys(f"{file}: robot.{name}", keys, _ROBOT, "a .urdf or .xml of the robot")
     options = {key: value for key, value in keys.items() if key != "file"}
     return partial(robot_task, name, str(file.parent / keys["file"]), **options)
+
+
+def _log(file: Path, name: str, given: Any, tasks: Mapping[str, Callable[[], Task]]) -> Dataset:
+    """Measured logs: what `save_npz` wrote, or a table as `read_log` is told to read it."""
+    if name not in tasks:
+        raise ValueError(f"measured: {name!r} is none of {list(tasks)}")
+    keys = given if isinstance(given, dict) else {"file": given}
+    _check_keys(f"measured.{name}", keys, _LOG, "a log of the real machine")
+    path, options = file.parent / keys["file"], {k: v for k, v in keys.items() if k != "file"}
+    try:
+        if path.suffix.lower() == ".npz" and not options:
+            return load_npz(path)
+        return Dataset([read_log(path, tasks[name]().system, **options)])
+    except (OSError, ValueError) as error:
+        raise ValueError(f"measured.{name}: {path}: {error}") from None
+
+
+def _check_keys(where: str, keys: Mapping[str, Any], known: Mapping[str, type], what: str) -> None:
+    if unknown := [key for key in keys if key not in known]:
+        raise ValueError(f"{where}: {unknown[0]!r} is none of {list(known)}")
+    if "file" not in keys:
+        raise ValueError(f"{where}: file is missing, {what}")
+    for key, value in keys.items():
+        wanted = (int, float) if known[key] is float else known[key]
+        if not isinstance(value, wanted) or (isinstance(value, bool) and known[key] is not bool):
+            kind = "table" if known[key] is dict else known[key].__name__
+            raise ValueError(f"{where}.{key} must be a {kind}, got {value!r}")
 
 
 def _table(path: str | Path, key: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path}: {key} must be a table, got {value!r}")
-    return value
-
-
-def _text(path: str | Path, key: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{path}: {key} must be a file's name, got {value!r}")
     return value

@@ -11,9 +11,11 @@ An engine is a callable that opens an executor; any `concurrent.futures.Executor
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from multiprocessing import parent_process
 from typing import Any
 
@@ -68,16 +70,21 @@ class _Waited(Executor):
 def dask(workers: int = 2, *, address: str | None = None) -> Engine:
     """A running scheduler at `address`, or a cluster of `workers` processes on this machine.
 
-    Raises ImportError without dask.distributed.
+    Raises ImportError without dask.distributed, ValueError where no scheduler answers.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     try:
-        import distributed  # noqa: F401
+        from distributed import Client
     except ModuleNotFoundError as error:
         raise ImportError(
             "a cluster needs dask.distributed: pip install hybridmodel[cluster]"
         ) from error
+    if address is not None:
+        try:
+            Client(address).close()
+        except (OSError, ValueError) as error:
+            raise ValueError(f"address: no scheduler answers at {address}: {error}") from error
 
     def opened() -> AbstractContextManager[Executor]:
         return _client(workers, address)
@@ -93,8 +100,21 @@ def _client(workers: int, address: str | None) -> Iterator[Executor]:
         with Client(address) as client:
             yield client.get_executor(pure=False)
         return
-    with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster) as client,
-    ):
+    with ExitStack() as stack:
+        with _deaf():
+            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
+        client = stack.enter_context(Client(stack.enter_context(cluster)))
         yield client.get_executor(pure=False)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that begin meanwhile do not hear Ctrl-C: the one that began them ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -13,11 +13,12 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hybridmodel import placement as placements
-from hybridmodel.data import Dataset, load_npz, read_csv, save_npz
+from hybridmodel.data import Dataset, save_npz
 from hybridmodel.study import cells
 from hybridmodel.study.attribution import PREFIX, parts
 from hybridmodel.study.fingerprint import fingerprint
@@ -28,6 +29,7 @@ from hybridmodel.tasks.study_tasks import STUDY_TASKS
 from hybridmodel.tasks.task import Task
 
 _NAME = re.compile(r"\w[\w.-]*")
+_BEYOND = 3.0  # bounds of a signal, where what was measured is of another unit
 OWN = "own"  # the placement that the task's recipe names
 AXES = ("system", "effect", "model", "placement", "data", "planner", "plant", "seed")
 
@@ -85,7 +87,7 @@ class Study:
     plants      where loops are closed, see `Cell`
     attribution physics that knows one part of the effects, for each of them
     quick       short fits and loops
-    measured    logs of real machines, by system, that models foretell: an .npz file or a .csv
+    measured    logs of real machines, by system, that models foretell
     tasks       tasks by name, of which others can be given
 
     Raises ValueError naming the field.
@@ -101,7 +103,7 @@ class Study:
     plants: tuple[str, ...] = (LOGGED,)
     attribution: bool = False
     quick: bool = False
-    measured: Mapping[str, str] = field(default_factory=dict)
+    measured: Mapping[str, Dataset] = field(default_factory=dict, repr=False, compare=False)
     tasks: Mapping[str, Callable[[], Task]] = field(
         default_factory=lambda: dict(STUDY_TASKS), repr=False, compare=False
     )
@@ -120,6 +122,8 @@ class Study:
             _check_names("planners", self.planners, task.control.KNOWN)
             for plant in self.plants:
                 plant_of(task, self.effects[0], plant)
+            if system in self.measured:
+                _check_measured(f"measured.{system}", self.measured[system], task)
         seconds = isinstance(self.data, tuple) and all(
             isinstance(s, float | int) and not isinstance(s, bool) and 0 < s < math.inf
             for s in self.data
@@ -178,13 +182,13 @@ class Study:
     def settings(self) -> dict[str, str]:
         """Digests of what numbers depend on beside the grid: tasks and measured logs, by name."""
         tasks = {system: fingerprint(self.task(system)) for system in self.systems}
-        logs = {s: fingerprint(Path(path).read_bytes()) for s, path in self.measured.items()}
+        logs = {system: fingerprint(_packed(data)) for system, data in self.measured.items()}
         return {**tasks, **{f"measured.{system}": log for system, log in logs.items()}}
 
     def jobs(self) -> tuple[Job, ...]:
-        """What is to be run, each after what it needs. Raises ValueError for a log that is none."""
+        """What is to be run, each after what it needs."""
         tasks = {system: self.task(system) for system in self.systems}
-        measured = {s: _measured(path, tasks[s]) for s, path in self.measured.items()}
+        measured = {system: _packed(data) for system, data in self.measured.items()}
         found: dict[str, Job] = {}
         for cell in self.cells():
             task = tasks[cell.system]
@@ -218,29 +222,36 @@ class Study:
         return {**grid, "attribution": self.attribution, "quick": self.quick, "states": told}
 
 
-def _measured(path: str, task: Task) -> bytes:
-    """The logs of a file as .npz; ValueError, before anything runs, where they do not fit."""
-    name, system = f"measured.{task.name}", task.system
-    try:
-        data = (
-            load_npz(path)
-            if Path(path).suffix.lower() == ".npz"
-            else Dataset([read_csv(path, system)])
-        )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{name}: {path}: {error}") from None
+def _packed(data: Dataset) -> bytes:
+    return cells.packed(lambda file: save_npz(data, file))
+
+
+def _check_measured(name: str, data: Dataset, task: Task) -> None:
+    """ValueError, before anything runs, where logs are not of the task's system."""
+    if not isinstance(data, Dataset):
+        raise ValueError(f"{name} must be a Dataset, got {type(data).__name__}")
+    system = task.system
     widths = (data[0].u.shape[1], data[0].y.shape[1])
     if widths != (system.nu, system.ny):
         raise ValueError(
-            f"{name}: {path} has {widths[0]} inputs and {widths[1]} outputs, wanted {system.nu} "
+            f"{name} has {widths[0]} inputs and {widths[1]} outputs, wanted {system.nu} "
             f"and {system.ny}: those of {type(system).__name__}"
         )
     if not math.isclose(data.dt, task.dt, rel_tol=1e-6):
         raise ValueError(
-            f"{name}: {path} has a step of {data.dt:g} s, the task one of {task.dt:g} s: resample "
+            f"{name} has a step of {data.dt:g} s, the task one of {task.dt:g} s: resample "
             "it (`read_log(resample=True)`)"
         )
-    return cells.packed(lambda file: save_npz(data, file))
+    u, y = (np.concatenate([getattr(log, part) for log in data]) for part in "uy")
+    columns = zip((*system.inputs, *system.outputs), (*u.T, *y.T), strict=True)
+    for signal, values in columns:
+        bound, most = max(-signal.low, signal.high), float(np.abs(values).max())
+        if most > _BEYOND * bound:
+            raise ValueError(
+                f"{name}: {signal.name} reaches {most:.3g} and is bounded by {bound:.3g} "
+                f'{signal.unit}: say in what it was measured, like units = {{ "{signal.name}" = '
+                '"deg" }'
+            )
 
 
 def _check_names(name: str, given: tuple[str, ...], known: tuple[str, ...] | None) -> None:

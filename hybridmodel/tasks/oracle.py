@@ -10,7 +10,7 @@ import casadi as ca
 from hybridmodel.envs import Disturbed, HiddenEffects
 from hybridmodel.model import HybridModel
 from hybridmodel.tasks.task import Task
-from physics import InputDelay, InputLag, Signal, System
+from physics import Around, InputDelay, InputLag, System
 
 _BEND = 1.0  # of a dead zone, over which it is smooth where plans are made
 
@@ -62,7 +62,7 @@ class Driven(Disturbed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Actuated(System):
+class Actuated(Around):
     """A system behind an actuator's gain and dead zone, ẋ = f(x, k·dz(u)).
 
         dz(u) = u + ½ √((u − z)² + w²) − ½ √((u + z)² + w²)  →  sgn u·max(|u| − z, 0)
@@ -71,28 +71,8 @@ class Actuated(System):
     a planner that goes by slopes finds its way out.
     """
 
-    system: System
     hidden: HiddenEffects
     smoothing: float
-
-    @property
-    def states(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.states
-
-    @property
-    def inputs(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.inputs
-
-    @property
-    def exogenous(self) -> tuple[Signal, ...]:  # type: ignore[override]
-        return self.system.exogenous
-
-    @property
-    def outputs(self) -> tuple[Signal, ...]:
-        return self.system.outputs
-
-    def output(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
-        return self.system.output(x, u, p, d)
 
     def dynamics(self, x: ca.SX, u: ca.SX, p: SimpleNamespace, d: ca.SX) -> ca.SX:
         return self.system.dynamics(x, self.applied(u), p, d)

@@ -98,3 +98,11 @@ def test_a_worker_that_is_killed_costs_nothing(cluster: tuple[str, list], tmp_pa
         jobs, tmp_path / "run", engine, workers=2, progress=lambda news: again.append(news.name)
     )
     assert again == [""]
+
+
+def test_a_scheduler_that_does_not_answer_is_named() -> None:
+    from dask.config import set as configured
+
+    timeout = configured({"distributed.comm.timeouts.connect": "0.3s"})
+    with timeout, pytest.raises(ValueError, match="no scheduler answers at tcp://127.0.0.1:9"):
+        dask(1, address="tcp://127.0.0.1:9")

@@ -24,6 +24,7 @@ STUDY = Study(
     data=(15.0, 60.0),
     seeds=(0, 3),
 )
+KNOWN = 'systems = ["pendulum"]\neffects = ["lag"]\n'
 
 
 def test_settings_tell_tasks_apart() -> None:
@@ -79,15 +80,17 @@ def test_a_part_of_a_study_has_the_same_jobs() -> None:
     assert {job.name for job in part.jobs()} <= {job.name for job in STUDY.jobs()}
 
 
-def test_measured_logs_have_no_planner(tmp_path: Path) -> None:
-    t = 0.04 * np.arange(5)
-    log = Trajectory(t=t, u=np.zeros((4, 1)), y=np.zeros((5, 2)))
-    save_npz(Dataset([log]), tmp_path / "log.npz")
+def measured(dt: float = 0.04, torque: float = 0.0) -> Dataset:
+    t = dt * np.arange(5)
+    return Dataset([Trajectory(t=t, u=np.full((4, 1), torque), y=np.zeros((5, 2)))])
+
+
+def test_measured_logs_have_no_planner() -> None:
     study = Study(
         systems=("pendulum",),
         effects=("all",),
         models=("physics",),
-        measured={"pendulum": str(tmp_path / "log.npz")},
+        measured={"pendulum": measured()},
         seeds=(0,),
     )
     assert [(c.plant, c.planner) for c in study.cells()] == [
@@ -117,13 +120,37 @@ def test_measured_logs_have_no_planner(tmp_path: Path) -> None:
         ({"data": (20.0, 20.0000001)}, "data must be"),
         ({"data": 60}, "data must be"),
         ({"effects": "lag"}, "effects .* must be one or more distinct names"),
-        ({"measured": {"kuka": "x.npz"}}, "measured: 'kuka' is none of systems"),
+        ({"measured": {"kuka": measured()}}, "measured: 'kuka' is none of systems"),
+        ({"measured": {"pendulum": "x.npz"}}, "measured.pendulum must be a Dataset, got str"),
+        ({"measured": {"pendulum": measured(0.1)}}, "has a step of 0.1 s, the task one of 0.04 s"),
+        ({"measured": {"pendulum": measured(torque=180.0)}}, "torque reaches 180 and is bounded"),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, object], says: str) -> None:
     given = {"systems": ("pendulum",), "effects": ("friction",)} | change
     with pytest.raises(ValueError, match=says):
         Study(**given)  # type: ignore[arg-type]
+
+
+def test_measured_logs_are_read_as_toml_says(tmp_path: Path) -> None:
+    header = "t_ms,enc,speed,tau\n"
+    rows = [f"{40 * k},{90 + k},{0.25 * k},0.5" for k in range(5)]
+    (tmp_path / "bench.csv").write_text(header + "\n".join(rows))
+    save_npz(measured(), tmp_path / "log.npz")
+    table = """
+        [measured.pendulum]
+        file = "bench.csv"
+        time = "t_ms"
+        columns = { angle = "enc", rate = "speed", torque = "tau" }
+        units = { angle = "deg", time = "ms" }
+    """
+    path = tmp_path / "study.toml"
+    path.write_text(KNOWN + table)
+    (log,) = read_study(path).measured["pendulum"]
+    np.testing.assert_allclose(log.y[:, 0], np.deg2rad(90 + np.arange(5)))
+    assert log.dt == pytest.approx(0.04)
+    path.write_text(KNOWN + '[measured]\npendulum = "log.npz"')
+    assert len(read_study(path).measured["pendulum"][0].t) == 5
 
 
 def test_toml_says_the_same(tmp_path: Path) -> None:
@@ -142,12 +169,17 @@ def test_toml_says_the_same(tmp_path: Path) -> None:
         ('system = ["pendulum"]', "'system' is none of"),
         ("", "systems is missing"),
         ('systems = ["pendulum"]', "effects is missing"),
-        ('systems = ["pendulum"]\neffects = ["lag"]\n[robot.pendulum]', "is there already"),
+        (KNOWN + "[robot.pendulum]", "is there already"),
         ('systems = "pendulum"\neffects = ["lag"]', "systems must be one or more distinct names"),
         ('systems = ["arm"]\neffects = ["lag"]\n[robot.arm]\ndt = 0.01', "file is missing"),
         ('systems = ["arm"]\neffects = ["lag"]\n[robot.arm]\nfile = 3', "must be a str"),
         ('systems = ["arm"]\neffects = ["lag"]\n[robot.arm]\nurdf = "x"', "'urdf' is none of"),
         ('systems = ["arm"]\neffects = ["lag"]\n[robot.arm]\nfile = "no.urdf"', "no.urdf"),
+        (KNOWN + '[measured]\narm = "x.csv"', "measured: 'arm' is none of"),
+        (KNOWN + '[measured]\npendulum = "x.csv"', "measured.pendulum: .*x.csv"),
+        (KNOWN + "[measured]\npendulum = 3", "measured.pendulum.file must be a str"),
+        (KNOWN + '[measured.pendulum]\nunits = { angle = "deg" }', "file is missing"),
+        (KNOWN + '[measured.pendulum]\nfile = "x"\nunits = 3', "units must be a table, got 3"),
     ],
 )
 def test_a_toml_file_that_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
