@@ -1,4 +1,4 @@
-"""Write figures, the demo's output and its picture into the README.
+"""Write figures, the demo's output and its picture into the README and the documentation.
 
 python -m benchmarks.spine --json benchmarks/results/spine.json
 python -m benchmarks.bridges --json benchmarks/results/bridges.json
@@ -18,6 +18,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -36,32 +37,53 @@ RESULTS = ROOT / "benchmarks" / "results"
 MOST = 150  # rows of a file from which on only those with a bar are told
 
 
+def contents() -> list[tuple[str, dict[str, Any]]]:
+    """(name, content) of every results file that holds figures."""
+    read = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
+    return [(name, found) for name, found in sorted(read.items()) if "rows" in found]
+
+
+def bars() -> str:
+    """How many bars hold, by topic."""
+    lines = ["| topic | bars that hold | of | measured by |", "|---|--:|--:|---|"]
+    for name, content in contents():
+        held = [row["holds"] for row in content["rows"] if row["holds"] is not None]
+        topic = f"[{content['title']}](docs/figures.md#{_anchor(content['title'])})"
+        lines.append(f"| {topic} | {sum(held)} | {len(held)} | `python -m benchmarks.{name}` |")
+    return "\n".join(lines)
+
+
 def figures() -> str:
-    """Every results file as a folded Markdown table."""
+    """Every results file as a Markdown table."""
     parts = []
-    for path in sorted(RESULTS.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if "rows" not in content:
-            continue
+    for name, content in contents():
         about = ", ".join(f"{k} {v}" for k, v in content["machine"].items())
         held = [row["holds"] for row in content["rows"] if row["holds"] is not None]
+        rows = content["rows"]
+        told = [row for row in rows if row["bar"]] if len(rows) > MOST else rows
+        left = f"; {len(rows) - len(told)} more rows without one are in its file"
         lines = [
-            "<details>",
-            f"<summary>{content['title']}: {sum(held)} of {len(held)} bars hold</summary>",
+            f"## {content['title']}",
+            "",
+            f"`python -m benchmarks.{name}`: {sum(held)} of {len(held)} bars hold"
+            f"{left if len(told) < len(rows) else ''}.",
             "",
             "| figure | value | bar | holds | seeds |",
             "|---|---|---|---|---|",
         ]
-        rows = content["rows"]
-        told = [row for row in rows if row["bar"]] if len(rows) > MOST else rows
         for row in told:
             spread = row["spread"]
             value = f"{row['value']:.3g} {row['unit']}".strip()
             value += "" if spread is None else f" [{spread[0]:.3g}, {spread[1]:.3g}]"
             mark = {True: "yes", False: "**missed**", None: ""}[row["holds"]]
             lines.append(f"| {row['figure']} | {value} | {row['bar']} | {mark} | {row['seeds']} |")
-        parts.append("\n".join([*lines, "", f"Measured on {about}.", "", "</details>"]))
+        parts.append("\n".join([*lines, "", f"Measured on {about}."]))
     return "\n\n".join(parts)
+
+
+def _anchor(title: str) -> str:
+    """Where a heading is found, as GitHub names it."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
 def parity() -> str:
@@ -93,7 +115,8 @@ def demo(run: Path) -> str:
 
 def main(run: Path | None) -> None:
     path = ROOT / "README.md"
-    blocks = {"figures": figures(), "parity": parity()}
+    blocks = {"figures": bars(), "parity": parity()}
+    _fill(ROOT / "docs" / "figures.md", {"all": figures()})
     if (planned := RESULTS / "planners.json").exists():
         blocks["planners"] = table(json.loads(planned.read_text(encoding="utf-8")))
     if (learned := RESULTS / "rl.json").exists():
