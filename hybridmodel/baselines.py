@@ -49,7 +49,7 @@ class Recipe:
     rate: float = 1e-2
     residual_penalty: float = 1e-4
     sweep: tuple[float, ...] = (5e-3, 1e-2, 2e-2)
-    stride: int = 1
+    stride: int | tuple[int, ...] = 1
     starts: int = 5
     identify_horizon: int | None = None
     substeps: int = 1
@@ -76,13 +76,14 @@ def identified_row(
         substeps=recipe.substeps,
         fit_parameters=recipe.fit_parameters,
     )
+    stride = recipe.stride if isinstance(recipe.stride, int) else recipe.stride[-1]
     return identify(
         model,
         train,
         validation,
         horizon=recipe.identify_horizon or recipe.horizons[-1],
         starts=recipe.starts,
-        stride=4 * recipe.stride,
+        stride=4 * stride,
         seed=seed,
         progress=progress,
     )

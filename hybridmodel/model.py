@@ -24,7 +24,7 @@ from hybridmodel.equations import Equations, Scheme, build, flow, observe, step
 from hybridmodel.features import default_features, feature_signals, seen_by
 from hybridmodel.memory import initial_state
 from hybridmodel.placement import Placement, acceleration
-from hybridmodel.rollouts import Backend, Member, Path, fused_rollout, path_of
+from hybridmodel.rollouts import REPEATED, WORTH, Backend, Member, Path, fused_rollout, path_of
 from physics import Signal, System, tangent
 from physics.integrators import ALL, Integrator, discrete, rk4
 from residuals import Gated, Probabilistic, Recurrent, Residual
@@ -212,13 +212,17 @@ class HybridModel(nn.Module):
         *,
         p: Tensor | None = None,
         member: Member = "mean",
+        again: bool = False,
     ) -> Tensor:
-        """`rollout`, where for "each" x0 (E or 1, …, nx) has a start of its own for each member."""
+        """`rollout`, where for "each" x0 (E or 1, …, nx) has a start of its own for each member.
+
+        again   whether as many steps are asked for again and again, so that compiling pays sooner
+        """
         p = self.physical() if p is None else p
         if u.shape[-2]:
             self._checked(x0, u[..., 0, :], None if d is None else d[..., 0, :])
             network = self.network(member)
-            x = fused_rollout(self, member, x0, u, d, p)
+            x = fused_rollout(self, member, x0, u, d, p, REPEATED if again else WORTH)
             return self.rollout_with(network, x0, u, d, p=p) if x is None else x
         return self.rollout_with(self.network(member), x0, u, d, p=p)
 

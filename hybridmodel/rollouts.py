@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Member = int | Literal["mean", "each"]
 Backend = Literal["auto", "torch", "kernel"]
 WORTH = 1000  # steps of candidates from which on a kernel is compiled for them
-REPEATED = 128  # the same for a planner, which comes again and again
+REPEATED = 128  # the same for a planner or a fit, which comes again and again
 LONG = 10_000  # or where one search of it comes to as many
 _served: weakref.WeakKeyDictionary[Any, Served] = weakref.WeakKeyDictionary()
 
@@ -66,13 +66,14 @@ def fused_rollout(
     u: Tensor,
     d: Tensor | None,
     p: Tensor,
+    worth: int = WORTH,
 ) -> Tensor | None:
     """x (…, H+1, nx) by the kernel, (E, …, H+1, nx) for "each"; None where torch shall do it.
 
     Raises ValueError where the model insists on the kernel and there is none.
     """
     d = u.new_zeros(u.shape[-2], 0) if d is None else d
-    reason = refusal(model, (x0, u, d, p), x0, u)
+    reason = refusal(model, (x0, u, d, p), x0, u, worth=worth)
     if reason is None:
         try:
             if member != "each":

@@ -39,7 +39,7 @@ def fit(
     horizons: Sequence[int] = (1, 5, 20),
     epochs: int | Sequence[int] = 40,
     batch_size: int = 256,
-    stride: int = 1,
+    stride: int | Sequence[int] = 1,
     rate: float = 5e-3,
     parameter_rate: float = 2e-2,
     residual_penalty: float = 1e-4,
@@ -57,6 +57,7 @@ def fit(
 
     horizons        H of each stage of the curriculum, increasing
     epochs          of each stage, one number or one a stage
+    stride          steps from window to window, one number or one a stage
     rate, parameter_rate   Adam's step for θ and ϑ, cosine-annealed within each stage
     residual_penalty       λ
     loss            "likelihood" adds that of the first step, which trains the variance of a
@@ -84,6 +85,9 @@ def fit(
         raise ValueError(f"horizons must increase from at least 1, got {horizons}")
     if len(budget) != len(horizons) or min(budget) < 1:
         raise ValueError(f"epochs must be one number or {len(horizons)}, all ≥ 1, got {epochs}")
+    strides = (stride,) * len(horizons) if isinstance(stride, int) else tuple(stride)
+    if len(strides) != len(horizons) or min(strides) < 1:
+        raise ValueError(f"stride must be one number or {len(horizons)}, all ≥ 1, got {stride}")
     if batch_size < 1 or not (rate > 0 and parameter_rate > 0 and residual_penalty >= 0):
         raise ValueError("batch_size, rate, parameter_rate must be positive, residual_penalty ≥ 0")
     if patience < 1:
@@ -109,7 +113,7 @@ def fit(
     check_noise(model, noise)
     own = own_rows(model, per_log)
     arguments = {
-        "horizons": horizons, "epochs": budget, "batch_size": batch_size, "stride": stride,
+        "horizons": horizons, "epochs": budget, "batch_size": batch_size, "stride": strides,
         "rate": rate, "parameter_rate": parameter_rate, "penalty": residual_penalty,
         "loss": loss, "noise": dict(noise or {}), "initial": initial, "per_log": tuple(per_log),
         "patience": patience, "clip": clip, "seed": seed,
@@ -117,7 +121,7 @@ def fit(
     of = "" if checkpoint is None else identity(model, arguments, (train, validation))
     guess = "guessed" if initial == "estimated" else "measured"
 
-    held_out = batch(model, validation, horizons[-1], stride=stride, start=guess)
+    held_out = batch(model, validation, horizons[-1], stride=strides[-1], start=guess)
     scale = output_scale(model, train)
     starts = Starts(model, train, scale, noise) if initial == "estimated" else None
     bare = without_residual(model)
@@ -171,8 +175,9 @@ def fit(
     try:
         for stage in range(run.stage, len(horizons)):
             horizon, most = horizons[stage], budget[stage]
-            windows = batch(model, train, horizon, stride=stride, start=guess)
-            drawn = _bootstrap(len(windows), count, seed, block=horizons[-1] // stride)
+            windows = batch(model, train, horizon, stride=strides[stage], start=guess)
+            block = horizons[-1] // strides[stage]
+            drawn = _bootstrap(len(windows), count, seed, block=block)
             if run.stage_begins(stage):
                 stopped = "budget"
             for epoch in range(run.epoch, most):
@@ -225,7 +230,7 @@ def fit(
     run.restore_best()
     values = model.physical().detach()[None]
     if own:  # the best epoch was chosen with others' values: these logs' own are solved for
-        windows = batch(model, train, horizons[-1], stride=stride, start=guess)
+        windows = batch(model, train, horizons[-1], stride=strides[-1], start=guess)
         begun = starts(model, windows) if starts else windows
         best = solved(model, begun, scale, own, len(train))
         with torch.no_grad():

@@ -61,16 +61,15 @@ def training_loss(
     residual = model.residual
     network = model.network("each") if members else residual
     x0 = windows.x0(model)
-    x = model.rollout_from(x0, windows.u, windows.d, p=p, member="each" if members else "mean")
+    which = "each" if members else "mean"
+    x = model.rollout_from(x0, windows.u, windows.d, p=p, member=which, again=True)
     e = model.output_difference(observed(model, windows, x, p), windows.y)[..., 1:, :] / scale
     loss = e.square().mean()
     if residual is None:
         return loss
     u, d = windows.u[..., 0, :], windows.d[..., 0, :]
     if log_noise is not None:
-        mean, covariance = transition(
-            model, x0, u, d, p=p, member="each" if members else "mean", noise=log_noise.exp()
-        )
+        mean, covariance = transition(model, x0, u, d, p=p, member=which, noise=log_noise.exp())
         error = model.state_difference(windows.y[..., 1, :], mean)
         # in units of s, so that its share of the loss does not depend on units
         likelihood = -(log_density(error, covariance) + scale.log().sum()).mean()

@@ -18,8 +18,10 @@ from torch import Tensor
 from hybridmodel.batches import Batch, batch, guessed
 from hybridmodel.data import Dataset
 from hybridmodel.deviation import deviations
-from hybridmodel.model import HybridModel
+from hybridmodel.model import HybridModel, Network
 from residuals import Support
+
+_TOGETHER = 1024  # windows, whose operations are all kept for the way back
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,9 @@ def _of_sensors(model: HybridModel, windows: Batch) -> Targets:
 
 
 def _wanted(model: HybridModel, windows: Batch, x: Tensor, data: Dataset) -> Tensor:
+    if len(windows) > _TOGETHER:
+        parts = torch.arange(len(windows)).split(_TOGETHER)
+        return torch.cat([_wanted(model, windows.at(rows), x[rows], data) for rows in parts])
     system, n = model.system, len(model.system.states)
     p = model.physical().detach()
     nr = len(model.placement.signals(system))
@@ -123,13 +128,12 @@ def _wanted(model: HybridModel, windows: Batch, x: Tensor, data: Dataset) -> Ten
     return _solve(lambda r: model.state_difference(ahead(r), unmoved), none, error, spread)
 
 
-def _solve(moved, none: Tensor, error: Tensor, spread: Tensor) -> Tensor:
+def _solve(moved: Network, none: Tensor, error: Tensor, spread: Tensor) -> Tensor:
     """r (N, nr) with moved(r) ≈ error (N, ·), rows measured in `spread`."""
-    directions = torch.eye(none.shape[-1], dtype=none.dtype, device=none.device)
-    columns = [
-        torch.func.jvp(moved, (none,), (unit.expand_as(none).contiguous(),))[1] / spread
-        for unit in directions
-    ]
-    gain = torch.stack(columns, -1)  # (N, ·, nr)
+    with torch.enable_grad():  # backwards: torch's forward mode takes ten times as long
+        r = none.detach().requires_grad_()
+        rows = moved(r).sum(0)
+        slopes = [torch.autograd.grad(row, r, retain_graph=True)[0] for row in rows]
+    gain = torch.stack(slopes, 1) / spread[:, None]  # (N, ·, nr)
     # not lstsq, whose last bits depend on where in memory its arguments lie
     return (torch.linalg.pinv(gain) @ (error / spread)[..., None])[..., 0]
