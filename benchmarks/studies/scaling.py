@@ -14,7 +14,8 @@ from pathlib import Path
 
 from benchmarks.figures import Row
 from hybridmodel.study import Study, processes, run_study
-from hybridmodel.study.jobs import Job, Result, read_result, run_jobs
+from hybridmodel.study.dispatch import run_jobs
+from hybridmodel.study.jobs import Job, Result, read_result
 
 MESSAGES, SIZE = 300, 500_000  # bytes
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hybridmodel.study.description import read_study as read_study
+    from hybridmodel.study.dispatch import News as News
     from hybridmodel.study.engines import Inline as Inline
     from hybridmodel.study.engines import dask as dask
     from hybridmodel.study.engines import processes as processes
     from hybridmodel.study.engines import waited as waited
     from hybridmodel.study.grid import Cell as Cell
     from hybridmodel.study.grid import Study as Study
-    from hybridmodel.study.jobs import News as News
     from hybridmodel.study.measures import Gap as Gap
     from hybridmodel.study.measures import Recovered as Recovered
     from hybridmodel.study.measures import better as better
@@ -40,7 +40,7 @@ _HOMES = {
     "description": ("read_study",),
     "engines": ("Inline", "dask", "processes", "waited"),
     "grid": ("Cell", "Study"),
-    "jobs": ("News",),
+    "dispatch": ("News",),
     "measures": ("Gap", "Recovered", "better", "gaps", "over_effects", "recovered"),
     "running": ("read_description", "run_study"),
     "table": ("read_table", "same", "write_table"),

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from multiprocessing import parent_process
 from typing import Any
 
-from hybridmodel.study.jobs import Engine
+from hybridmodel.study.dispatch import Engine
 
 
 class Inline(Executor):

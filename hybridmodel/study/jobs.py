@@ -1,9 +1,7 @@
-"""Jobs that depend on each other's files, run once each on any executor, through any interruption.
+"""A job: a pure function, where its inputs come from, and what it left in its folder.
 
 A job is done when its `result.json` is there; it is written last, in one piece, after the job's
-files. What is done is never run again, what was interrupted runs anew, and a job that raised keeps
-its error and does not stop the rest. Workers see no folder: they are given bytes and give bytes
-back, so that they may be anywhere.
+files. A job that raised keeps its error.
 """
 
 from __future__ import annotations
@@ -11,20 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    CancelledError,
-    Executor,
-    Future,
-    wait,
-)
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +19,6 @@ from typing import Any
 from hybridmodel.files import write_atomically
 
 Number = float | int | str | bool | None
-Engine = Callable[[], AbstractContextManager[Executor]]
-DEATHS = 2  # of workers with one job alone, after which it has failed
 RESULT = "result.json"
 
 
@@ -64,71 +49,6 @@ class Job:
         return self.run.__name__
 
 
-@dataclass(frozen=True)
-class News:
-    """How far a run is: after each job, and once at its beginning.
-
-    left   estimated seconds; None before anything is known
-    """
-
-    done: int
-    failed: int
-    total: int
-    name: str
-    error: str
-    left: float | None
-
-
-Progress = Callable[[News], None]
-
-
-def run_jobs(
-    jobs: Sequence[Job],
-    folder: Path,
-    engine: Engine,
-    *,
-    workers: int,
-    retry: bool = False,
-    progress: Progress | None = None,
-) -> int:
-    """Run what is not done yet; the number of jobs that failed, now or before.
-
-    workers   how many jobs are handed out at once is twice that
-    retry     run those that failed before again
-
-    An interrupt leaves everything that was finished. A worker that dies takes its job with it,
-    which is then tried alone, and has failed where that dies twice. Raises ValueError where two
-    jobs have one name, one needs a job that there is not, or another run is at work in the folder.
-    """
-    with alone(folder):
-        return carry_out(jobs, folder, engine, workers=workers, retry=retry, progress=progress)
-
-
-def carry_out(
-    jobs: Sequence[Job],
-    folder: Path,
-    engine: Engine,
-    *,
-    workers: int,
-    retry: bool = False,
-    progress: Progress | None = None,
-) -> int:
-    """As `run_jobs`, for one who is `alone` in the folder."""
-    _check(jobs)
-    states = {job.name: _state(folder, job.name) for job in jobs}
-    if retry:
-        for name, state in states.items():
-            if state == "failed":
-                (folder / name / RESULT).unlink()
-                states[name] = None
-    run = _Run(folder, {job.name: job for job in jobs}, states, workers, progress)
-    run.tell("", "")
-    while run.unfinished:
-        with engine() as executor:
-            run.on(executor)
-    return sum(state == "failed" for state in states.values())
-
-
 def read_result(folder: Path, name: str) -> dict[str, Any] | None:
     """What a job's `result.json` holds, None where it has not run.
 
@@ -151,137 +71,29 @@ def read_result(folder: Path, name: str) -> dict[str, Any] | None:
         raise ValueError(f"{path} is damaged, remove it: {error}") from None
 
 
-class _Run:
-    """One run: what is ready, what is out, and how long jobs take."""
-
-    def __init__(
-        self,
-        folder: Path,
-        jobs: Mapping[str, Job],
-        states: dict[str, str | None],
-        workers: int,
-        progress: Progress | None,
-    ) -> None:
-        self.folder, self.jobs, self.states, self.workers = folder, jobs, states, workers
-        self.progress = progress
-        self.again: set[str] = set()  # done before, but a file of theirs was gone or damaged
-        self.suspects: dict[str, int] = {}  # jobs whose worker died, and how often when alone
-        self.seconds: dict[str, list[float]] = {}
-        for name, state in states.items():
-            if state == "done":
-                self._took(name, float((read_result(folder, name) or {})["seconds"]))
-
-    @property
-    def unfinished(self) -> bool:
-        return any(state is None for state in self.states.values())
-
-    def on(self, executor: Executor) -> None:
-        """Hand jobs out until all is done or the executor breaks; then it is to be made anew."""
-        out: dict[Future[dict[str, Any]], str] = {}
-        try:
-            while self.unfinished:
-                self._hand_out(executor, out)
-                if not out:  # all that was left needed what failed
-                    continue
-                done, _ = wait(out, return_when=FIRST_COMPLETED)
-                for future in done:
-                    if isinstance(self._taken(out.pop(future), future), BrokenExecutor):
-                        raise BrokenExecutor
-        except BrokenExecutor:
-            wait(out, timeout=10)  # all of them are told
-        finally:
-            for future, name in out.items():  # the engine ends the others
-                if future.done():
-                    self._taken(name, future)
-
-    def _taken(self, name: str, future: Future[Any]) -> BaseException | None:
-        """Keep what a job found. One whose worker died is tried again, with nothing beside it."""
-        error = CancelledError() if future.cancelled() else future.exception()
-        if error is None:
-            self._finish(name, future.result())
-        elif name not in self.suspects:
-            self.suspects[name] = 0
-        else:
-            self.suspects[name] += 1
-            if self.suspects[name] >= DEATHS:
-                told = f"lost with its worker, {DEATHS} times with nothing beside it"
-                told += f": {type(error).__name__}: {error}"
-                self._finish(name, _failed(told))
-        return error
-
-    def _hand_out(self, executor: Executor, out: dict[Future[Any], str]) -> None:
-        """Submit jobs whose inputs are there: a suspect alone, others two for each worker."""
-        suspects = [name for name in self.suspects if self.states[name] is None]
-        most = 1 if suspects else 2 * self.workers
-        busy = set(out.values())
-        for name in suspects or [n for n, state in self.states.items() if state is None]:
-            if len(out) >= most:
-                return
-            job = self.jobs[name]
-            sources = [source for source, _ in job.needs.values()]
-            if bad := [source for source in sources if self.states[source] == "failed"]:
-                self._finish(name, _failed(f"needs {bad[0]}, which failed"))
-            elif name not in busy and all(self.states[source] == "done" for source in sources):
-                found = {key: self._read(*need) for key, need in job.needs.items()}
-                inputs = {key: data for key, data in found.items() if data is not None}
-                if broken := [need for key, need in job.needs.items() if key not in inputs]:
-                    self._renew(name, *broken[0])
-                    continue
-                out[executor.submit(_carried_out, job.run, job.arguments, inputs)] = name
-
-    def _read(self, source: str, file: str) -> bytes | None:
-        """A file as it was written, None where it is gone or another one."""
-        wanted = (read_result(self.folder, source) or {})["files"].get(file)
-        try:
-            data = (self.folder / source / file).read_bytes()
-        except OSError:
-            return None
-        return data if hashlib.sha256(data).hexdigest() == wanted else None
-
-    def _renew(self, name: str, source: str, file: str) -> None:
-        """Run again the job whose file is gone or damaged; once."""
-        if source in self.again:
-            self._finish(name, _failed(f"needs {source}/{file}, which is gone or damaged"))
-            return
-        self.again.add(source)
-        (self.folder / source / RESULT).unlink()
-        self.states[source] = None
-
-    def _finish(self, name: str, outcome: dict[str, Any]) -> None:
-        home = self.folder / name
-        home.mkdir(parents=True, exist_ok=True)
-        files = outcome.pop("files", {})
-        for file, data in files.items():
-            write_atomically(home / file, data)
-        outcome["files"] = {k: hashlib.sha256(data).hexdigest() for k, data in files.items()}
-        text = json.dumps(outcome, indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(home / RESULT, text.encode())
-        self.states[name] = "failed" if outcome["error"] else "done"
-        if not outcome["error"]:
-            self._took(name, outcome["seconds"])
-        self.tell(name, outcome["error"])
-
-    def _took(self, name: str, seconds: float) -> None:
-        self.seconds.setdefault(self.jobs[name].kind, []).append(seconds)
-
-    def tell(self, name: str, error: str) -> None:
-        if self.progress is None:
-            return
-        states = list(self.states.values())
-        done, failed = states.count("done"), states.count("failed")
-        self.progress(News(done, failed, len(states), name, error.split("\n")[0], self._left()))
-
-    def _left(self) -> float | None:
-        known = [s for seconds in self.seconds.values() for s in seconds]
-        if not known:
-            return None
-        mean = {kind: sum(s) / len(s) for kind, s in self.seconds.items()}
-        other = sum(known) / len(known)
-        open_ = [self.jobs[name].kind for name, state in self.states.items() if state is None]
-        return sum(mean.get(kind, other) for kind in open_) / self.workers
+def write_result(folder: Path, name: str, outcome: dict[str, Any]) -> None:
+    """The files of a job, then its `result.json` with their digests."""
+    home = folder / name
+    home.mkdir(parents=True, exist_ok=True)
+    files = outcome.pop("files", {})
+    for file, data in files.items():
+        write_atomically(home / file, data)
+    outcome["files"] = {k: hashlib.sha256(data).hexdigest() for k, data in files.items()}
+    text = json.dumps(outcome, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(home / RESULT, text.encode())
 
 
-def _carried_out(
+def read_file(folder: Path, name: str, file: str) -> bytes | None:
+    """A file of a job as it was written, None where it is gone or another one."""
+    wanted = (read_result(folder, name) or {})["files"].get(file)
+    try:
+        data = (folder / name / file).read_bytes()
+    except OSError:
+        return None
+    return data if hashlib.sha256(data).hexdigest() == wanted else None
+
+
+def carried_out(
     run: Callable[..., Result], arguments: tuple[Any, ...], inputs: Mapping[str, bytes]
 ) -> dict[str, Any]:
     """In the worker: the job's outcome, whatever happens in it."""
@@ -291,14 +103,14 @@ def _carried_out(
         numbers = {str(key): _text(value) for key, value in result.numbers.items()}
         files = {_file(name): bytes(data) for name, data in result.files.items()}
     except Exception as error:
-        return _failed(
+        return failed(
             f"{type(error).__name__}: {error}", traceback.format_exc(), time.perf_counter() - began
         )
     seconds = time.perf_counter() - began
     return {"error": "", "numbers": numbers, "seconds": seconds, "files": files}
 
 
-def _failed(error: str, trace: str = "", seconds: float = 0.0) -> dict[str, Any]:
+def failed(error: str, trace: str = "", seconds: float = 0.0) -> dict[str, Any]:
     return {"error": error, "traceback": trace, "numbers": {}, "seconds": seconds}
 
 
@@ -325,39 +137,8 @@ def _number(value: Number) -> Number:
     return value
 
 
-def _state(folder: Path, name: str) -> str | None:
+def state_of(folder: Path, name: str) -> str | None:
     found = read_result(folder, name)
     if found is None:
         return None
     return "failed" if found["error"] else "done"
-
-
-def _check(jobs: Sequence[Job]) -> None:
-    names = Counter(job.name for job in jobs)
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise ValueError(f"jobs must have names of their own, {twice[0]!r} is there twice")
-    known: set[str] = set()
-    for job in jobs:
-        for source, _ in job.needs.values():
-            if source not in known:
-                raise ValueError(
-                    f"job {job.name!r} needs {source!r}, which does not come before it"
-                )
-        known.add(job.name)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """One run at a time in a folder; the lock ends with the process that holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # not on every platform
-        yield
-        return
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(f"{os.fspath(folder)}: another run is at work there") from None
-        yield

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from hybridmodel.files import write_atomically
+from hybridmodel.study.dispatch import Engine, Progress, alone, carry_out
 from hybridmodel.study.engines import processes
 from hybridmodel.study.grid import Study
-from hybridmodel.study.jobs import Engine, Progress, alone, carry_out
 from hybridmodel.study.table import TABLE, Row, rows_of, write_table
 
 STUDY = "study.json"

@@ -62,8 +62,8 @@ METHODS = (*WAYS, ALONE)
 
 
 def cells(quick: bool) -> list[dict[str, Any]]:
-    """Both tasks, ten seeds, SAC alone and ablations on five, the penalty's on the first task alone;
-    where it is quick one seed of short runs."""
+    """Both tasks, ten seeds; SAC alone and ablations on five, the penalty's on the first task.
+    Where quick one seed of short runs."""
     return [
         {"task": task, "method": method, "seed": seed, "quick": quick}
         for seed in range(1 if quick else 10)

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from hybridmodel.study import Inline, waited
-from hybridmodel.study.jobs import RESULT, Job, News, Result, read_result, run_jobs
+from hybridmodel.study.dispatch import News, run_jobs
+from hybridmodel.study.jobs import RESULT, Job, Result, read_result
 
 
 def begin(value: float) -> Result:
@@ -219,7 +220,8 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_jobs
 from hybridmodel.study import processes
-from hybridmodel.study.jobs import Job, run_jobs
+from hybridmodel.study.dispatch import run_jobs
+from hybridmodel.study.jobs import Job
 if __name__ == "__main__":
     jobs = [Job("large", test_jobs.large)]
     needs = {{"data": ("large", "data.bin")}}
@@ -258,7 +260,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_jobs import Job, spawned
 import test_jobs
-from hybridmodel.study.jobs import run_jobs
+from hybridmodel.study.dispatch import run_jobs
 if __name__ == "__main__":
     jobs = [Job(f"{{i}}", test_jobs.slow, (i,)) for i in range(30)]
     run_jobs(jobs, Path({folder!r}), spawned, workers=2)

@@ -9,7 +9,7 @@ import pytest
 
 from hybridmodel.cli import BAD_INPUT, OK, run
 from hybridmodel.study import Inline, Study, read_study, read_table, run_study, same
-from hybridmodel.study.jobs import alone
+from hybridmodel.study.dispatch import alone
 
 GRID = """
 systems = ["pendulum"]
