@@ -34,6 +34,9 @@ from hybridmodel.report import write_matrix, write_picture
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+MATRIX = (
+    "![What each model recovers, by system, hidden effect, planner and data](docs/study_matrix.png)"
+)
 MOST = 150  # rows of a file from which on only those with a bar are told
 
 
@@ -129,6 +132,7 @@ def main(run: Path | None) -> None:
         _fill(ROOT / "docs" / "studies.md", {"scaling": studies.scaling(content)})
         if TABLE.exists():
             write_matrix(TABLE, ROOT / "docs" / "study_matrix.png")
+            blocks["studies"] = f"{MATRIX}\n\n{blocks['studies']}"
     if run is not None:
         write_picture(run, ROOT / "docs" / "cartpole.webp")
         blocks["demo"] = demo(run)

@@ -42,7 +42,7 @@ from hybridmodel.tasks.task import Task
 
 KINDS = ("none", "torque", "solved", "learned")
 SECONDS, SETTLE = 2.5, 1.0  # s of a loop, and of these what does not count
-SAMPLES = (32, 128, 512)
+SAMPLES = (32, 128)
 SPREAD = {"none": 0.03, "torque": 0.02, "solved": 0.02, "learned": 0.02}  # share of half a range
 _BANDWIDTH = 20.0  # rad/s
 
