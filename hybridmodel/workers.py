@@ -55,14 +55,28 @@ class Pool(ProcessPoolExecutor):
 
 
 @contextmanager
+def deaf() -> Iterator[None]:
+    """Processes that begin meanwhile never hear Ctrl-C: the one that began them ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def pool(workers: int) -> Iterator[Pool]:
     """So many workers, ended with the block."""
     context = get_context("spawn")
     messages = context.Queue()
     with Pool(workers, context, _start_worker, (messages,)) as made:
         made.messages = messages
-        for _ in range(workers):
-            made.submit(_be_ready)  # all import everything now, while one logs the plant
+        with deaf():
+            for _ in range(workers):
+                made.submit(_be_ready)  # all import everything now, while one logs the plant
         try:
             yield made
         except BaseException:

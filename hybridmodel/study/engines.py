@@ -11,8 +11,6 @@ An engine is a callable that opens an executor; any `concurrent.futures.Executor
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -96,25 +94,14 @@ def dask(workers: int = 2, *, address: str | None = None) -> Engine:
 def _client(workers: int, address: str | None) -> Iterator[Executor]:
     from distributed import Client, LocalCluster
 
+    from hybridmodel.workers import deaf
+
     if address is not None:
         with Client(address) as client:
             yield client.get_executor(pure=False)
         return
     with ExitStack() as stack:
-        with _deaf():
+        with deaf():
             cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
         client = stack.enter_context(Client(stack.enter_context(cluster)))
         yield client.get_executor(pure=False)
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Processes that begin meanwhile do not hear Ctrl-C: the one that began them ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

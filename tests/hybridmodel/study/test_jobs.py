@@ -215,7 +215,8 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
 
 
 LARGE = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has it ignored
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_jobs
