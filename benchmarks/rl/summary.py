@@ -30,7 +30,8 @@ def table(content: Mapping[str, Any]) -> str:
         ours, alone = (_told(rows, f"{name}, {method}: {figure}") for method in (HYBRID, ALONE))
         if ours and alone:
             lines.append(
-                f"| {name}, {task.threshold:g} | Dyna: {ours} | soft actor-critic: {alone} |"
+                f"| {name}, {task.threshold:g} | Dyna: {ours} steps{_failed(rows, name)} | "
+                f"soft actor-critic: {alone} steps |"
             )
     for name, task in PHIHP.items():
         value, count = (rows.get(f"PhIHP {name}: {what}") for what in ("return", "real steps"))
@@ -55,7 +56,7 @@ def ways(content: Mapping[str, Any]) -> str:
         units = ("real steps", "s of training", "ms an action", "return")
         numbers = [rows.get(what + unit) for unit in units]
         if all(numbers):
-            told = " | ".join(f"{n['value']:.3g}" for n in numbers if n)
+            told = " | ".join(f"{n['value']:.4g}" for n in numbers if n)
             lines.append(f"| planning (CEM) on the {way} model | {told} |")
     name = next(iter(DYNA))
     for method, told in ((HYBRID, "a policy, by Dyna"), (ALONE, "a policy, by SAC alone")):
@@ -64,10 +65,16 @@ def ways(content: Mapping[str, Any]) -> str:
         value = rows.get(f"{name}, {method}: last return")
         if steps and seconds and value:
             lines.append(
-                f"| {told} | {steps} to {DYNA[name].threshold:g} | {seconds['value']:.3g} | – | "
-                f"{value['value']:.3g} |"
+                f"| {told} | {steps} to {DYNA[name].threshold:g} | {seconds['value']:.4g} | – | "
+                f"{value['value']:.4g} |"
             )
     return "\n".join(lines)
+
+
+def _failed(rows: Rows, task: str) -> str:
+    """How many seeds of Dyna did not end at the threshold."""
+    row = rows.get(f"{task}, {HYBRID}: seeds that failed")
+    return f", {row['value']:.0f} of {row['seeds']} seeds end below" if row else ""
 
 
 def _told(rows: Rows, start: str) -> str:
