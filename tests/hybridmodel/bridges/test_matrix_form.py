@@ -32,9 +32,10 @@ def points(*batch: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 # -- agreement ---------------------------------------------------------------------------------
 
 
-def test_two_hundred_random_functions_agree_in_value_jacobian_and_hessian() -> None:
+@pytest.mark.parametrize("count", [60, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_functions_agree_in_value_jacobian_and_hessian(count: int) -> None:
     opcodes: set[str] = set()
-    for drawn in draw(200):
+    for drawn in draw(count):
         worst = differences(drawn.function, points=1)
         assert (worst <= BARS).all(), (drawn.name, drawn.operations, worst)
         f = drawn.function
