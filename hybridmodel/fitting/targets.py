@@ -10,6 +10,7 @@ that many times where r is an acceleration, and what changes within the span is 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from hybridmodel.batches import Batch, batch, guessed
 from hybridmodel.data import Dataset
 from hybridmodel.deviation import deviations
-from hybridmodel.model import HybridModel, Network
+from hybridmodel.model import HybridModel
 from residuals import Support
 
 _TOGETHER = 1024  # windows, whose operations are all kept for the way back
@@ -55,7 +56,7 @@ def targets(model: HybridModel, data: Dataset, span: int = 1) -> Targets:
             u_past = torch.cat([windows.past_u, windows.u[:, :k]], 1)
             then = model.initial_state(truth[:, k], u_past)
             z.append(model.residual_features(then, windows.u[:, k], windows.d[:, k]))
-        return Targets(torch.stack(z).mean(0), _wanted(model, windows, x, data))
+        return Targets(torch.stack(z).mean(0), _wanted(model, windows, x))
 
 
 def standardized(model: HybridModel, data: Dataset) -> HybridModel:
@@ -101,17 +102,22 @@ def _of_sensors(model: HybridModel, windows: Batch) -> Targets:
         return Targets(model.residual_features(x, u, d), wanted)
 
 
-def _wanted(model: HybridModel, windows: Batch, x: Tensor, data: Dataset) -> Tensor:
-    if len(windows) > _TOGETHER:
-        parts = torch.arange(len(windows)).split(_TOGETHER)
-        return torch.cat([_wanted(model, windows.at(rows), x[rows], data) for rows in parts])
-    system, n = model.system, len(model.system.states)
-    p = model.physical().detach()
-    nr = len(model.placement.signals(system))
-    none = model.theta.new_zeros(len(windows), nr)
-    truth = windows.y if system.outputs == system.states else windows.x
-    if truth is None:
-        return none  # not even two states are known: nothing to compare
+def _wanted(model: HybridModel, windows: Batch, x: Tensor) -> Tensor:
+    system = model.system
+    measured = system.outputs == system.states
+    truth = windows.y if measured else windows.x
+    if truth is None:  # not even two states are known: nothing to compare
+        return x.new_zeros(len(windows), len(model.placement.signals(system)))
+    logged = deviations(system.states, truth[:, 0].cpu().numpy())
+    spread = torch.as_tensor(logged).to(x).std(0).clamp(min=1e-12)
+    parts = torch.arange(len(windows)).split(_TOGETHER)
+    return torch.cat([_moving(model, windows.at(i), x[i], truth[i, -1], spread) for i in parts])
+
+
+def _moving(model: HybridModel, windows: Batch, x: Tensor, end: Tensor, spread: Tensor) -> Tensor:
+    """r (N, nr) that moves the steps of windows from x to `end`."""
+    n, p = len(model.system.states), model.physical().detach()
+    none = model.theta.new_zeros(len(windows), len(model.placement.signals(model.system)))
     held = replace(model.scheme, hold=True)
 
     def ahead(r: Tensor) -> Tensor:
@@ -122,17 +128,19 @@ def _wanted(model: HybridModel, windows: Batch, x: Tensor, data: Dataset) -> Ten
         return s[..., :n]
 
     unmoved = ahead(none)
-    logged = deviations(system.states, truth[:, 0].cpu().numpy())
-    spread = torch.as_tensor(logged).to(none).std(0).clamp(min=1e-12)
-    error = model.state_difference(truth[:, -1], unmoved)
+    error = model.state_difference(end, unmoved)
     return _solve(lambda r: model.state_difference(ahead(r), unmoved), none, error, spread)
 
 
-def _solve(moved: Network, none: Tensor, error: Tensor, spread: Tensor) -> Tensor:
+def _solve(
+    moved: Callable[[Tensor], Tensor], none: Tensor, error: Tensor, spread: Tensor
+) -> Tensor:
     """r (N, nr) with moved(r) ≈ error (N, ·), rows measured in `spread`."""
     with torch.enable_grad():  # backwards: torch's forward mode takes ten times as long
         r = none.detach().requires_grad_()
         rows = moved(r).sum(0)
+        if not rows.requires_grad:
+            return none  # r moves nothing within a step
         slopes = [torch.autograd.grad(row, r, retain_graph=True)[0] for row in rows]
     gain = torch.stack(slopes, 1) / spread[:, None]  # (N, ·, nr)
     # not lstsq, whose last bits depend on where in memory its arguments lie
