@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing import get_context, parent_process
 from typing import Any
 
@@ -55,16 +55,21 @@ class Pool(ProcessPoolExecutor):
 
 
 @contextmanager
-def deaf() -> Iterator[None]:
-    """Processes that begin meanwhile never hear Ctrl-C: the one that began them ends them."""
+def handling(number: signal.Signals, handler: Any) -> Iterator[None]:
+    """A signal is handled so meanwhile; in other threads than the main one nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
+
+
+def deaf() -> AbstractContextManager[None]:
+    """Processes that begin meanwhile never hear Ctrl-C: the one that began them ends them."""
+    return handling(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

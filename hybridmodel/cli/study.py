@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import shlex
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +46,7 @@ def study(
     from hybridmodel.report import write_study
     from hybridmodel.study import Cell, dask, processes, read_study, run_study
     from hybridmodel.study.grid import AXES
+    from hybridmodel.workers import handling
 
     if workers < 1:
         raise ValueError(f"--workers must be at least 1, got {workers}")
@@ -65,7 +63,8 @@ def study(
     cells, jobs = len(asked.cells()), len(asked.jobs())
     console.print(f"[bold]{study}[/]  {cells} cells, {jobs} jobs → {folder}", soft_wrap=True)
     try:
-        with _terminable(), _Watch(console) as watch:
+        # batch systems send SIGTERM, which is as Ctrl-C
+        with handling(signal.SIGTERM, signal.default_int_handler), _Watch(console) as watch:
             rows = run_study(
                 asked,
                 folder,
@@ -120,19 +119,6 @@ def results(rows: list[dict[str, Any]]) -> list[str | Table]:
         shown = [f"{np.median(by_planner[p]):.2f}" if p in by_planner else "–" for p in planners]
         table.add_row(name, f"{data:g}", *shown, style="bold" if name == "hybrid" else None)
     return [f"{said}; recovered of it, median:", table] if pooled else [said]
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM, which batch systems send, is as Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Watch:

@@ -249,8 +249,7 @@ def _check_measured(name: str, data: Dataset, task: Task) -> None:
         if most > _BEYOND * bound:
             raise ValueError(
                 f"{name}: {signal.name} reaches {most:.3g} and is bounded by {bound:.3g} "
-                f'{signal.unit}: say in what it was measured, like units = {{ "{signal.name}" = '
-                '"deg" }'
+                f"{signal.unit}: say by `units` in what it was measured"
             )
 
 
