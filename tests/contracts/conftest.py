@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from types import SimpleNamespace
@@ -453,12 +453,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("stepping_name", STEPPINGS)
 
 
-@pytest.fixture(autouse=True)
-def _forget(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Thousands of models do not fit into memory, a hundred do."""
-    yield
-    if request.node.get_closest_marker("slow"):
-        case = request.node.callspec.params.get("case") or request.node.callspec.params["planning"]
+def _case(item: pytest.Item | None) -> Case | None:
+    """The row that a test runs on."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return parameters.get("case") or parameters.get("planning")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All laws of one row together, so that its model, kernel and plan are made once."""
+    met: dict[str, int] = {}
+    rows = [(met.setdefault(str(_case(item)), len(met)), i) for i, item in enumerate(items)]
+    items[:] = [items[i] for _, i in sorted(rows)]
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Thousands of models do not fit into memory, one row's do."""
+    case = _case(item)
+    if case is not None and case is not _case(nextitem):
         for name in ("untrained", "physics", "trained", "problem", "planner", "plan"):
             vars(case).pop(name, None)
 
