@@ -98,7 +98,7 @@ def test_reinforcement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scope = run("reinforcement.md", {}, tmp_path, monkeypatch)
     assert scope["found"].history[-1]["steps"] == 200
     assert (tmp_path / "runs" / "loop" / "episode_001.json").exists()
-    assert scope["taught"].history[-1]["imagined"] > 200
+    assert scope["taught"].history[-1]["imagined"] > 160
     assert scope["observation"].shape == (3,)
 
 
