@@ -435,7 +435,11 @@ def pairs() -> list[Case]:
 def product(planners: Sequence[str], turns: int) -> list[Case]:
     """Every model, each with so many of the planners, which take turns."""
     names = itertools.cycle(planners)
-    return [Case(*row, next(names)) for row in itertools.product(SYSTEMS, *AXES[1:-1]) for _ in range(turns)]
+    return [
+        Case(*row, next(names))
+        for row in itertools.product(SYSTEMS, *AXES[1:-1])
+        for _ in range(turns)
+    ]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
