@@ -81,19 +81,19 @@ class Task:
         )
         return receding_horizon(planner, every=self.every)
 
-    def model(self, kind: str) -> HybridModel:
+    def model(self, kind: str, seed: int) -> HybridModel:
         machine, recipe = self.machine, self.machine.recipe
         if kind == "network":
             return HybridModel(
                 Trivial.like(machine.system),
-                Ensemble((64, 64), count=MEMBERS),
+                Ensemble((64, 64), count=MEMBERS, seed=seed),
                 dt=machine.dt,
                 placement=placement.next_state,
                 features=recipe.features,
             )
         return HybridModel(
             machine.system,
-            Ensemble((32, 32), count=MEMBERS),
+            Ensemble((32, 32), count=MEMBERS, seed=seed),
             dt=machine.dt,
             placement=recipe.placement,
             fit_parameters=recipe.fit_parameters,
@@ -167,29 +167,29 @@ def cells(quick: bool) -> list[dict[str, Any]]:
 def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Real steps and returns after each episode."""
     task, kind, seed = TASKS[arguments["task"]](), arguments["model"], arguments["seed"]
-    plant, inputs = task.plant(), task.machine.system.inputs
-
-    model, known = task.model(kind), []
-    if kind == "hybrid":
-        known = trial(plant, task.control(model), TRIAL_STEPS, TRIALS, start=task.start, seed=seed)
-    found = learn(
-        plant,
-        model,
-        task.control,
-        episodes=task.episodes[kind],
-        steps=task.steps,
-        first=None if kind == "hybrid" else RandomSteps(inputs, amplitude=0.9),
-        start=task.start,
-        trials=TRIALS,
-        trial_steps=TRIAL_STEPS,
-        seed=seed,
-    )
-    plant.close()
-    history = [{"steps": 0, "trials": known}] * bool(known) + list(found.history)
-    return {
-        "steps": [row["steps"] for row in history],
-        "returns": [float(np.mean(row["trials"])) for row in history],
-    }
+    model, known = task.model(kind, seed), []
+    inputs, start = task.machine.system.inputs, task.start
+    with task.plant() as plant:
+        if kind == "hybrid":
+            policy = task.control(model)
+            known = trial(plant, policy, TRIAL_STEPS, TRIALS, start=start, seed=seed)
+        found = learn(
+            plant,
+            model,
+            task.control,
+            episodes=task.episodes[kind],
+            steps=task.steps,
+            first=None if kind == "hybrid" else RandomSteps(inputs, amplitude=0.9),
+            start=start,
+            trials=TRIALS,
+            trial_steps=TRIAL_STEPS,
+            seed=seed,
+        )
+        history = [{"steps": 0, "trials": known}] * bool(known) + list(found.history)
+        return {
+            "steps": [row["steps"] for row in history],
+            "returns": [float(np.mean(row["trials"])) for row in history],
+        }
 
 
 def rows(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
