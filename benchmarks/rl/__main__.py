@@ -5,7 +5,9 @@
 Each part is a table of cells, one seed of one method in one task each. A cell that is done is a
 line of a file, so that a run that was interrupted goes on where it stood; a file is of one version
 of the code. `benchmarks/results/rl_cells.jsonl` holds those of the published figures. Rows of
---quick are named so and have no bars: their runs are too short.
+--quick are named so and have no bars: their runs are too short. Settings were chosen on seeds from
+100 on, and figures are of seeds from 0 on; in `loop` the figure of 90 % of the hybrid's return came
+after three of its seeds had been seen.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ def main() -> int:
         if arguments.quick:
             measured = (replace(r, figure=f"quick, {r.figure}", bar="") for r in measured)
         rows += measured
-    keep = set(chosen) < set(PARTS)
+    keep = arguments.quick or set(chosen) < set(PARTS)
     held = publish("Model-based reinforcement learning", rows, arguments.json, keep=keep)
     return 0 if held and complete else 1
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from benchmarks.figures import Row
+from benchmarks.rl.contact import PendulumOverTable, touches
 from benchmarks.rl.fitted import TASKS, excited, fitted
-from benchmarks.rl.table import PendulumOverTable, touches
 from hybridmodel.baselines import ROWS
 from hybridmodel.collection import collect
 from hybridmodel.data import Dataset

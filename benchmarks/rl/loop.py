@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,7 +170,7 @@ def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
     task, kind, seed = TASKS[arguments["task"]](), arguments["model"], arguments["seed"]
     model, known = task.model(kind, seed), []
     inputs, start = task.machine.system.inputs, task.start
-    with task.plant() as plant:
+    with closing(task.plant()) as plant:
         if kind == "hybrid":
             policy = task.control(model)
             known = trial(plant, policy, TRIAL_STEPS, TRIALS, start=start, seed=seed)

@@ -145,7 +145,7 @@ def planning(model: HybridModel, situation: str, instance: Instance, controller:
     """CEM on the hybrid, told of the situation what its name says."""
     share = LIMIT if situation == "limit" else 1.0
     bounds = [[share * getattr(s, b) for s in TASK.system.inputs] for b in ("low", "high")]
-    own = hybrid_copy(model)
+    own = copy.deepcopy(model)
     if controller == "planner told":
         with torch.no_grad():
             row = own.fit_parameters.index("mass2")
@@ -180,11 +180,6 @@ MISSED: dict[str, float] = {
     "shoulder_rate": 0.1,
     "elbow_rate": 0.1,
 }  # of a step: noisy sensors and what the hybrid misses
-
-
-def hybrid_copy(model: HybridModel) -> HybridModel:
-    """The same model with weights of its own."""
-    return copy.deepcopy(model)
 
 
 def run(situation: str, policy: Any, seed: int) -> hm.Trajectory:

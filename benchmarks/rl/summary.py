@@ -22,16 +22,17 @@ def table(content: Mapping[str, Any]) -> str:
         share = rows.get(f"{steps} 90 % of the hybrid's return")
         if share is not None:
             lines.append(
-                f"| {name}, 90 % of the hybrid's | hybrid ensemble, CEM: {share['value']:.2g} × "
-                f"its real steps | network ensemble, the same loop: 1 × |"
+                f"| {name}, 90 % of the hybrid's best | hybrid ensemble, CEM: {share['value']:.2g} "
+                f"[{share['spread'][0]:.2g}, {share['spread'][1]:.2g}] of the network's real steps "
+                f"| network ensemble, the same loop: 1 |"
             )
     for name, task in DYNA.items():
         figure = f"steps of the plant to {task.threshold:g}"
-        ours, alone = (_told(rows, f"{name}, {method}: {figure}") for method in (HYBRID, ALONE))
+        ours, alone = (rows.get(f"{name}, {method}: {figure}") for method in (HYBRID, ALONE))
         if ours and alone:
             lines.append(
-                f"| {name}, {task.threshold:g} | Dyna: {ours} steps{_failed(rows, name)} | "
-                f"soft actor-critic: {alone} steps |"
+                f"| {name}, {task.threshold:g} | Dyna: {ours['value']:.0f} steps"
+                f"{_failed(rows, name)} | soft actor-critic: {alone['value']:.0f} steps |"
             )
     for name, task in PHIHP.items():
         value, count = (rows.get(f"PhIHP {name}: {what}") for what in ("return", "real steps"))
@@ -48,7 +49,7 @@ def ways(content: Mapping[str, Any]) -> str:
     """Samples, compute and return of each way to one swing-up."""
     rows = {row["figure"]: row for row in content["rows"]}
     lines = [
-        "| cart-pole swing-up | real steps | seconds of training | ms an action | return of 150 |",
+        "| cart-pole swing-up | real steps | seconds | ms an action | return of 150 |",
         "|---|--:|--:|--:|--:|",
     ]
     for way in ("physics", "hybrid", "network"):
@@ -56,17 +57,15 @@ def ways(content: Mapping[str, Any]) -> str:
         units = ("real steps", "s of training", "ms an action", "return")
         numbers = [rows.get(what + unit) for unit in units]
         if all(numbers):
-            told = " | ".join(f"{n['value']:.4g}" for n in numbers if n)
-            lines.append(f"| planning (CEM) on the {way} model | {told} |")
+            told = " | ".join(f"{n['value']:.3g}" for n in numbers[:-1] if n)
+            lines.append(f"| planning (CEM) on the {way} model | {told} | {_spread(numbers[-1])} |")
     name = next(iter(DYNA))
     for method, told in ((HYBRID, "a policy, by Dyna"), (ALONE, "a policy, by SAC alone")):
-        steps = _told(rows, f"{name}, {method}: steps of the plant to {DYNA[name].threshold:g}")
-        seconds = rows.get(f"{name}, {method}: compute")
-        value = rows.get(f"{name}, {method}: last return")
+        figures = ("steps of the plant", "seconds with evaluations", "last return")
+        steps, seconds, value = (rows.get(f"{name}, {method}: {figure}") for figure in figures)
         if steps and seconds and value:
             lines.append(
-                f"| {told} | {steps} to {DYNA[name].threshold:g} | {seconds['value']:.4g} | – | "
-                f"{value['value']:.4g} |"
+                f"| {told} | {steps['value']:.0f} | {seconds['value']:.3g} | – | {_spread(value)} |"
             )
     return "\n".join(lines)
 
@@ -77,10 +76,7 @@ def _failed(rows: Rows, task: str) -> str:
     return f", {row['value']:.0f} of {row['seeds']} seeds end below" if row else ""
 
 
-def _told(rows: Rows, start: str) -> str:
-    """The value of the first row whose figure begins so, with what is said behind it."""
-    for figure, row in rows.items():
-        if figure.startswith(start):
-            rest = figure.removeprefix(start).strip(", ")
-            return f"{row['value']:.0f}" + (f" ({rest})" if rest else "")
-    return ""
+def _spread(row: Mapping[str, Any]) -> str:
+    """A value with its interval."""
+    low, high = row["spread"]
+    return f"{row['value']:.3g} [{low:.3g}, {high:.3g}]"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -45,33 +46,33 @@ def cells(quick: bool) -> list[dict[str, Any]]:
 def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Real steps, seconds of training, milliseconds of an action and return."""
     way, seed = arguments["way"], int(arguments["seed"])
-    plant, model, steps, trained = TASK.plant(), _model(way, seed), 0, 0.0
-    if EPISODES[way]:
-        began = time.process_time()
-        wave = RandomSteps(TASK.system.inputs, amplitude=0.9)
-        found = learn(
-            plant,
-            model,
-            control,
-            episodes=EPISODES[way],
-            steps=TASK.training_steps,
-            first=wave if way == "network" else None,
-            start=TASK.start,
-            fitting=fitted,
-            seed=seed,
-        )
-        model, steps = found.model, found.history[-1]["steps"]
-        trained = time.process_time() - began
-    policy = control(model)
-    began, length = time.process_time(), TASK.episode_steps
-    returns = trial(plant, policy, length, TRIALS, start=TASK.start, seed=seed)
-    plant.close()
-    return {
-        "steps": steps,
-        "training": trained,
-        "milliseconds": 1e3 * (time.process_time() - began) / (TRIALS * length),
-        "return": float(np.mean(returns)),
-    }
+    model, steps, trained = _model(way, seed), 0, 0.0
+    with closing(TASK.plant()) as plant:
+        if EPISODES[way]:
+            began = time.process_time()
+            wave = RandomSteps(TASK.system.inputs, amplitude=0.9)
+            found = learn(
+                plant,
+                model,
+                control,
+                episodes=EPISODES[way],
+                steps=TASK.training_steps,
+                first=wave if way == "network" else None,
+                start=TASK.start,
+                fitting=fitted,
+                seed=seed,
+            )
+            model, steps = found.model, found.history[-1]["steps"]
+            trained = time.process_time() - began
+        policy = control(model)
+        began, length = time.process_time(), TASK.episode_steps
+        returns = trial(plant, policy, length, TRIALS, start=TASK.start, seed=seed)
+        return {
+            "steps": steps,
+            "training": trained,
+            "milliseconds": 1e3 * (time.process_time() - began) / (TRIALS * length),
+            "return": float(np.mean(returns)),
+        }
 
 
 def control(model: HybridModel) -> Policy:

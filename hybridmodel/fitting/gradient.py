@@ -28,6 +28,7 @@ from hybridmodel.fitting.resume import Run, identity
 from hybridmodel.fitting.starts import Starts, check_noise
 from hybridmodel.fitting.targets import standardized
 from hybridmodel.model import HybridModel
+from hybridmodel.whole import whole
 from residuals import Probabilistic
 
 
@@ -80,14 +81,10 @@ def fit(
     ends it with the best model so far. Raises ValueError naming the argument.
     """
     horizons = tuple(horizons)
-    budget = (epochs,) * len(horizons) if isinstance(epochs, int) else tuple(epochs)
     if not horizons or min(horizons) < 1 or list(horizons) != sorted(set(horizons)):
         raise ValueError(f"horizons must increase from at least 1, got {horizons}")
-    if len(budget) != len(horizons) or min(budget) < 1:
-        raise ValueError(f"epochs must be one number or {len(horizons)}, all ≥ 1, got {epochs}")
-    strides = (stride,) * len(horizons) if isinstance(stride, int) else tuple(stride)
-    if len(strides) != len(horizons) or min(strides) < 1:
-        raise ValueError(f"stride must be one number or {len(horizons)}, all ≥ 1, got {stride}")
+    budget = _each_stage("epochs", epochs, len(horizons))
+    strides = _each_stage("stride", stride, len(horizons))
     if batch_size < 1 or not (rate > 0 and parameter_rate > 0 and residual_penalty >= 0):
         raise ValueError("batch_size, rate, parameter_rate must be positive, residual_penalty ≥ 0")
     if patience < 1:
@@ -250,6 +247,14 @@ def fit(
             name: values[:, row].cpu().numpy() for name, row in zip(per_log, own, strict=True)
         },
     )
+
+
+def _each_stage(name: str, given: int | Sequence[int], stages: int) -> tuple[int, ...]:
+    """A number for each stage. ValueError naming the argument where there is none."""
+    numbers = tuple(given) if isinstance(given, Sequence) else (given,) * stages
+    if len(numbers) != stages:
+        raise ValueError(f"{name} must be one number or {stages}, all ≥ 1, got {given}")
+    return tuple(whole(name, number) for number in numbers)
 
 
 def _bootstrap(windows: int, members: int, seed: int, *, block: int) -> Tensor:

@@ -75,7 +75,7 @@ def standardized(model: HybridModel, data: Dataset) -> HybridModel:
                 support.cover(torch.cat([support.covered(), found.z]))
             return model
         size = found.r.square().mean(0).sqrt()
-        deviation = found.z.std(0)
+        deviation = _spread(found.z)
         model.residual.standardize(
             found.z.mean(0),
             torch.where(deviation > 1e-9, deviation, 1.0),
@@ -109,9 +109,14 @@ def _wanted(model: HybridModel, windows: Batch, x: Tensor) -> Tensor:
     if truth is None:  # not even two states are known: nothing to compare
         return x.new_zeros(len(windows), len(model.placement.signals(system)))
     logged = deviations(system.states, truth[:, 0].cpu().numpy())
-    spread = torch.as_tensor(logged).to(x).std(0).clamp(min=1e-12)
+    spread = _spread(torch.as_tensor(logged).to(x)).clamp(min=1e-12)
     parts = torch.arange(len(windows)).split(_TOGETHER)
     return torch.cat([_moving(model, windows.at(i), x[i], truth[i, -1], spread) for i in parts])
+
+
+def _spread(rows: Tensor) -> Tensor:
+    """Standard deviation of the columns of rows (N, …); 1 where one row alone tells none."""
+    return rows.std(0) if len(rows) > 1 else torch.ones_like(rows[0])
 
 
 def _moving(model: HybridModel, windows: Batch, x: Tensor, end: Tensor, spread: Tensor) -> Tensor:

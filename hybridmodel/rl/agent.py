@@ -27,6 +27,7 @@ from hybridmodel.files import write_atomically
 from hybridmodel.rl.coordinates import Coordinates
 from hybridmodel.rl.replay import Replay
 from hybridmodel.rl.value import Value, fit_value
+from hybridmodel.whole import whole
 
 Controller = Callable[[Tensor], Tensor]
 _SMALLEST, _LARGEST = -20.0, 2.0  # of ln σ
@@ -79,16 +80,20 @@ class Agent:
         for name, value in (("rate", rate), ("reward_unit", reward_unit)):
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be positive, got {value}")
-        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number ≥ 1, got {batch_size!r}")
-        known = isinstance(entropy, int | float) and entropy >= 0
+        batch_size, seed = whole("batch_size", batch_size), whole("seed", seed, 0)
+        capacity = whole("capacity", capacity)
+        imagined_capacity = whole("imagined_capacity", imagined_capacity)
+        hidden = [whole("hidden", width) for width in hidden]
+        if target_entropy is not None and not math.isfinite(target_entropy):
+            raise ValueError(f"target_entropy must be finite, got {target_entropy}")
+        known = isinstance(entropy, int | float) and 0 <= entropy < math.inf
         if not known and not str(entropy).startswith("auto"):
             raise ValueError(f"entropy must be at least 0, 'auto' or 'auto_0.1', got {entropy!r}")
         nu = coordinates.system.nu
         self.coordinates, self.discount, self.reward_unit = coordinates, discount, reward_unit
         self.batch_size, self.share = batch_size, share
         self.config = {
-            "hidden": list(hidden),
+            "hidden": hidden,
             "discount": discount,
             "rate": rate,
             "batch_size": batch_size,
@@ -116,7 +121,7 @@ class Agent:
                 gamma=discount,
                 ent_coef=entropy,
                 target_entropy=-float(nu) if target_entropy is None else target_entropy,
-                policy_kwargs={"net_arch": list(hidden), "optimizer_kwargs": {"fused": True}},
+                policy_kwargs={"net_arch": hidden, "optimizer_kwargs": {"fused": True}},
                 device="cpu",
                 _init_setup_model=False,
             )
@@ -138,7 +143,8 @@ class Agent:
         """
         if not len(self.real) and not len(self.imagined):
             raise ValueError("there are no steps yet: agent.real.add(…) or agent.imagined.add(…)")
-        if updates < 1:
+        updates = whole("updates", updates, 0)
+        if not updates:
             return
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._random)
@@ -199,6 +205,8 @@ class Agent:
         """
         if states.dim() != 2 or len(states) < 20:
             raise ValueError(f"states must be (N, nx) with N ≥ 20, got {tuple(states.shape)}")
+        if not bool(torch.isfinite(states).all()):
+            raise ValueError("states must be finite")
         o = self.coordinates.observed(states)
         return fit_value(o, self.critic(states), hidden=tuple(hidden), seed=seed)
 
@@ -207,7 +215,7 @@ class Agent:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Weights and settings, without replays and the optimizers' state (safetensors)."""
         tensors = {k: v.contiguous() for k, v in self._tensors().items()}
-        about = {"agent": json.dumps(self.config), "coordinates": self._about()}
+        about = {"agent": json.dumps(self.config), "coordinates": self.coordinates.about}
         write_atomically(path, save(tensors, about))
 
     @classmethod
@@ -218,7 +226,7 @@ class Agent:
             if "agent" not in about:
                 raise ValueError(f"path: {os.fspath(path)!r} holds no agent")
             agent = cls(coordinates, **json.loads(about["agent"]))
-            if about.get("coordinates") != agent._about():
+            if about.get("coordinates") != coordinates.about:
                 raise ValueError(
                     f"path: the agent in {os.fspath(path)!r} knows other states or inputs, or "
                     f"other bounds of inputs: {about.get('coordinates')}"
@@ -235,12 +243,6 @@ class Agent:
             with torch.no_grad():
                 tensor.copy_(found[name])
         return agent
-
-    def _about(self) -> str:
-        """What its numbers stand for: rows of o, and inputs with their bounds."""
-        system = self.coordinates.system
-        inputs = [(s.name, s.low, s.high) for s in system.inputs]
-        return json.dumps([[s.name for s in self.coordinates.signals], inputs])
 
     def _tensors(self) -> dict[str, Tensor]:
         own = {f"policy.{k}": v for k, v in self.sac.policy.state_dict().items()}

@@ -5,6 +5,7 @@ o = φ(x),    u = m + h ∘ a,  a ∈ [−1, 1]
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 
 import casadi as ca
@@ -44,6 +45,12 @@ class Coordinates:
     def signals(self) -> tuple[Signal, ...]:
         """A signal for each row of o."""
         return feature_signals(self.system.states, self.names)
+
+    @property
+    def about(self) -> str:
+        """What the numbers stand for: rows of o, and inputs with their bounds, as JSON."""
+        inputs = [(s.name, s.low, s.high) for s in self.system.inputs]
+        return json.dumps([[s.name for s in self.signals], inputs])
 
     @property
     def no(self) -> int:

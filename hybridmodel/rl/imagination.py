@@ -115,10 +115,12 @@ class Imagination:
             chosen = self.drawn(len(x), generator)
         after = self._after(x, u, chosen, generator)
         ended = (OutOfBounds(self.model.system) if self.ended is None else self.ended)(x, u, after)
-        trusted = torch.isfinite(after).all(-1) & torch.isfinite(told)
+        reward = told - self.penalty * doubt
+        # in float32, in which policies learn: 1e40 is no number there
+        trusted = torch.isfinite(after.float()).all(-1) & torch.isfinite(reward.float())
         if self.stop is not None:
             trusted &= doubt <= self.stop
-        return Imagined(told - self.penalty * doubt, after, ended, trusted)
+        return Imagined(reward, after, ended, trusted)
 
     def _after(self, x: Tensor, u: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
         model, noise = self.model, self.noise

@@ -26,7 +26,9 @@ from hybridmodel.data import Dataset, Trajectory, load_npz, save_npz
 from hybridmodel.files import write_atomically
 from hybridmodel.fitting import fit
 from hybridmodel.model import HybridModel
+from hybridmodel.rl.open_loop import check_step
 from hybridmodel.rl.transitions import Episode, run_episode
+from hybridmodel.whole import whole
 
 Control = Callable[[HybridModel], Policy]
 Fitting = Callable[[HybridModel, Dataset, Dataset, int], HybridModel]
@@ -34,7 +36,6 @@ Start = Callable[[np.random.Generator], np.ndarray]
 Progress = Callable[[Mapping[str, Any]], None]
 _HELD_OUT = 5  # of so many pieces of logs one is for validation
 _EPISODE, _TRIAL, _FIT = 1, 2, 3  # streams of seeds
-_SAME = 1e-6  # relative
 
 
 @dataclass(frozen=True)
@@ -89,20 +90,19 @@ def learn(
     trials    evaluation episodes with `control` after each fit, with starts of their own and of
               `trial_steps`, default `steps`; they teach nothing and are not counted
     folder    of what was done; a call with the same arguments goes on from it, to the same bits.
-              It knows another plant, model or number, but not another function
+              It knows another plant, model or number, but not another function: where `control`,
+              `fitting` or a reward has changed, take another folder
     progress  called after each episode with its history row
 
     Ctrl-C leaves a folder from which the next call goes on; an episode that was collected is never
     collected again. Raises ValueError naming the argument.
     """
-    length = steps if trial_steps is None else trial_steps
-    counts = {"episodes": episodes, "steps": steps, "piece": piece, "trial_steps": length}
-    for name, count in counts.items():
-        if not isinstance(count, int | np.integer) or count < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
-    for name, count in (("trials", trials), ("seed", seed)):
-        if not isinstance(count, int | np.integer) or count < 0:
-            raise ValueError(f"{name} must be a whole number of at least 0, got {count!r}")
+    episodes, steps, piece = (
+        whole(name, count)
+        for name, count in (("episodes", episodes), ("steps", steps), ("piece", piece))
+    )
+    length = steps if trial_steps is None else whole("trial_steps", trial_steps)
+    trials, seed = whole("trials", trials, 0), whole("seed", seed, 0)
     if fitting is not None and piece <= model.memory_steps:
         raise ValueError(
             f"piece must be longer than what the model remembers, {model.memory_steps} steps, "
@@ -129,7 +129,7 @@ def learn(
                 policy = control(model) if first is None else first
             else:
                 policy = (control if explore is None else explore)(current)
-            episode = _episode(plant, policy, steps, start, (seed, _EPISODE, k))
+            episode = drawn_episode(plant, policy, steps, start, (seed, _EPISODE, k))
             if kept is not None:
                 kept.write_episode(k, episode)
         done.append(episode)
@@ -164,7 +164,8 @@ def trial(
     seed: int = 0,
 ) -> list[float]:
     """Returns of so many evaluation episodes; those of one seed start alike for every policy."""
-    found = (_episode(plant, policy, steps, start, (seed, _TRIAL, k)) for k in range(count))
+    steps, count = whole("steps", steps), whole("count", count)
+    found = (drawn_episode(plant, policy, steps, start, (seed, _TRIAL, k)) for k in range(count))
     return [episode.value for episode in found]
 
 
@@ -190,9 +191,10 @@ def dealt(logs: Sequence[Trajectory], piece: int) -> tuple[Dataset, Dataset]:
     return Dataset(train), Dataset(validation)
 
 
-def _episode(
+def drawn_episode(
     plant: Environment, policy: Policy, steps: int, start: Start | None, stream: tuple[int, ...]
 ) -> Episode:
+    """An episode whose start and seed are those of a stream."""
     state = None if start is None else start(np.random.default_rng(stream))
     return run_episode(plant, policy, steps=steps, seed=seed_of(*stream), state=state)
 
@@ -202,31 +204,27 @@ def seed_of(*stream: int) -> int:
     return int(np.random.SeedSequence(stream).generate_state(1)[0])
 
 
-def check_step(plant: Environment, model: HybridModel) -> None:
-    """ValueError where a plant is no plant of this model's step."""
-    dt = getattr(plant, "dt", None)
-    if not isinstance(dt, int | float):
-        raise ValueError(
-            f"plant: {type(plant).__name__} tells no dt in seconds; Gymnasium's environments with "
-            "continuous actions become plants by envs.GymnasiumPlant"
-        )
-    if abs(dt - model.dt) > _SAME * model.dt:
-        raise ValueError(f"plant: a step of it lasts {dt:g} s, one of the model {model.dt:g} s")
-
-
 class _Kept:
     """What is done, on disk: the log of an episode at once, then the model fitted since."""
 
     def __init__(
         self, folder: Path, plant: Environment, model: HybridModel, numbers: Mapping[str, int]
     ) -> None:
-        residual, settings = model.residual, getattr(plant, "settings", None)
+        residual = model.residual
+        told = ("settings", "system", "episode_steps", "initial_state")
+        weights = {
+            name: hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+            for name, tensor in model.state_dict().items()
+        }
         about = {
-            "plant": [type(plant).__name__, plant.dt, settings],
+            "plant": [
+                *(type(plant).__name__, float(plant.dt)),
+                *(repr(getattr(plant, name, None)) for name in told),
+            ],
             "model": [
                 *(type(model.system).__name__, repr(model.system), model.dt, model.hold),
                 *(model.placement.name, model.fit_parameters, model.features, model.substeps),
-                *(model.integrator.name, None if residual is None else residual.config()),
+                *(model.integrator.name, None if residual is None else residual.config(), weights),
             ],
         }
         self.folder = folder
@@ -235,7 +233,8 @@ class _Kept:
 
     def write_episode(self, k: int, episode: Episode) -> None:
         save_npz(Dataset([episode.log]), self._path(k, "npz"))
-        content = {"of": self.of, "rewards": episode.rewards.tolist(), "ended": episode.ended}
+        told = {"rewards": episode.rewards.tolist(), "ended": episode.ended}
+        content = {"of": self.of, **told, "direct": episode.direct}
         write_atomically(self._path(k, "json"), json.dumps(content).encode())
 
     def write(self, k: int, model: HybridModel, row: Mapping[str, Any]) -> None:
@@ -253,7 +252,8 @@ class _Kept:
                     f"folder: {self.folder} holds episodes of another {name}; take another folder"
                 )
         (log,) = load_npz(self._path(k, "npz"))
-        return Episode(log, np.array(content["rewards"]), content["ended"])
+        rewards = np.array(content["rewards"])
+        return Episode(log, rewards, content["ended"], content["direct"])
 
     def read(
         self, k: int, like: HybridModel

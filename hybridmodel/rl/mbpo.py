@@ -13,16 +13,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from hybridmodel.collection import Environment, Policy
 from hybridmodel.model import HybridModel
 from hybridmodel.rl.agent import Agent
 from hybridmodel.rl.branching import rollouts as rolled_out
+from hybridmodel.rl.coordinates import Coordinates
 from hybridmodel.rl.imagination import Ended, Imagination, Members, RewardOf
-from hybridmodel.rl.learning import Fitting, Start, check_step, dealt, fitted, seed_of
-from hybridmodel.rl.transitions import Episode, Transitions, run_episode
+from hybridmodel.rl.learning import (
+    Fitting,
+    Start,
+    dealt,
+    drawn_episode,
+    fitted,
+    seed_of,
+)
+from hybridmodel.rl.open_loop import check_step
+from hybridmodel.rl.transitions import Episode, Transitions
+from hybridmodel.whole import whole
 
 _PLANT, _FIT, _IMAGINE = 11, 12, 13  # streams of seeds
 
@@ -111,27 +120,29 @@ def dyna(
                  `evaluate_every` steps, and at the end
     enough       an evaluation that ends it
 
+    Imagined steps stay in `agent.imagined` until its capacity is full, those of earlier models too.
     Raises ValueError naming the argument.
     """
-    for name, count in (
-        ("steps", steps),
-        ("episode_steps", episode_steps),
-        ("warmup_steps", warmup_steps),
-        ("refit_every", refit_every),
-        ("rollouts_per_step", rollouts_per_step),
-        ("updates_per_step", updates_per_step),
-        ("updates_per_round", updates_per_round),
-        ("evaluate_every", evaluate_every),
-    ):
-        if not isinstance(count, int | np.integer) or count < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
+    steps, episode_steps = whole("steps", steps), whole("episode_steps", episode_steps)
+    warmup_steps, refit_every = (
+        whole("warmup_steps", warmup_steps),
+        whole("refit_every", refit_every),
+    )
+    rollouts_per_step = whole("rollouts_per_step", rollouts_per_step)
+    updates_per_step = whole("updates_per_step", updates_per_step)
+    updates_per_round = whole("updates_per_round", updates_per_round)
+    evaluate_every, seed = whole("evaluate_every", evaluate_every), whole("seed", seed, 0)
     if warmup_steps > steps:
         raise ValueError(f"warmup_steps must be at most steps, {steps}, got {warmup_steps}")
     if not isinstance(length, Schedule):
-        if not isinstance(length, int | np.integer) or length < 1:
-            raise ValueError(f"length must be a Schedule or a whole number ≥ 1, got {length!r}")
-        length = Schedule(int(length), int(length), 0, 1)
+        length = whole("length", length)
+        length = Schedule(length, length, 0, 1)
     check_step(plant, model)
+    if agent.coordinates.about != Coordinates(model.system).about:
+        raise ValueError(
+            f"agent: its states or inputs, or their bounds, are not those of the model's "
+            f"{type(model.system).__name__}"
+        )
     if model.system.outputs != model.system.states:
         raise ValueError(
             f"model: {type(model.system).__name__} does not measure its states, and a policy sees "
@@ -155,13 +166,7 @@ def dyna(
         policy = warmup if warm else agent.policy(deterministic=False)
         left = (warmup_steps if warm else steps) - total
         stream = (seed, _PLANT, len(done))
-        episode = run_episode(
-            plant,
-            policy,
-            steps=min(episode_steps, left),
-            seed=seed_of(*stream),
-            state=None if start is None else start(np.random.default_rng(stream)),
-        )
+        episode = drawn_episode(plant, policy, min(episode_steps, left), start, stream)
         done.append(episode)
         total += episode.steps
         agent.real.add(episode.transitions())

@@ -20,6 +20,7 @@ from hybridmodel.model import HybridModel
 from hybridmodel.rl.coordinates import Coordinates
 from hybridmodel.rl.imagination import Ended, Imagination, Members, RewardOf
 from hybridmodel.rl.reward import Reward
+from hybridmodel.whole import whole
 from physics import System
 
 Starts = Tensor | Callable[[np.random.Generator, int], Tensor]
@@ -59,9 +60,7 @@ class ModelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         penalty: float = 0.0,
         ended: Ended | None = None,
     ) -> None:
-        for name, count in (("n", n), ("episode_steps", episode_steps)):
-            if not isinstance(count, int | np.integer) or count < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
+        self.num_envs, self.episode_steps = whole("n", n), whole("episode_steps", episode_steps)
         self.imagined = Imagination(
             model,
             Reward(model.system, reward) if isinstance(reward, Cost) else reward,
@@ -72,13 +71,13 @@ class ModelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             ended=ended,
         )
         self.coordinates = Coordinates(model.system)
-        self.num_envs, self.episode_steps = int(n), int(episode_steps)
         if isinstance(starts, Tensor):
             shape = tuple(starts.shape)
             if len(shape) != 2 or shape[1] != model.nx or not shape[0]:
                 raise ValueError(f"starts must have shape (N, {model.nx}), got {shape}")
             if not bool(torch.isfinite(starts).all()):
                 raise ValueError("starts must be finite")
+            starts = starts.detach().double().clone()
         elif not callable(starts):
             kind = type(starts).__name__
             raise ValueError(f"starts must be a tensor of states or a function, got {kind}")
@@ -96,6 +95,8 @@ class ModelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """All n anew; options["state"] (n, nx) or (nx,) places them."""
         super().reset(seed=seed)
         self._generator.manual_seed(int(self.np_random.integers(2**31)))
+        if unknown := (options or {}).keys() - {"state"}:
+            raise ValueError(f"options: the only one is 'state', got {sorted(unknown)}")
         given = (options or {}).get("state")
         if given is None:
             self._x = self._begun(self.num_envs)
@@ -155,9 +156,9 @@ class ModelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         nx, start = self.imagined.model.nx, self._starts
         if isinstance(start, Tensor):
             return start[torch.as_tensor(self.np_random.integers(len(start), size=count))].clone()
-        x = torch.as_tensor(start(self.np_random, count))
-        if x.shape != (count, nx):
-            raise ValueError(f"starts must give x {(count, nx)}, got {tuple(x.shape)}")
+        x = torch.as_tensor(start(self.np_random, count)).double()
+        if x.shape != (count, nx) or not bool(torch.isfinite(x).all()):
+            raise ValueError(f"starts must give finite x {(count, nx)}, got {tuple(x.shape)}: {x}")
         return x.clone()
 
     def _observed(self, x: Tensor) -> np.ndarray:

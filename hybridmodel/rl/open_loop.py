@@ -5,7 +5,9 @@ x₀ placed,   xₖ₊₁ = plant(xₖ, uₖ)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from hybridmodel.model import HybridModel
 from hybridmodel.planners import Plan
 from physics import System
 
+_SAME = 1e-6  # relative, of steps
 _PLACED = 1e-3  # how far a placed state may be from the wanted one, relative to max(1, |x|)
 
 
@@ -64,11 +67,17 @@ def at_rest(model: HybridModel, x0: np.ndarray) -> np.ndarray:
     return rest.double().cpu().numpy()
 
 
-def check_step(environment: Environment, model: HybridModel) -> None:
-    """ValueError where the plant's control step is not the model's."""
-    if abs(environment.dt - model.dt) > 1e-6 * model.dt:
+def check_step(plant: Environment, model: HybridModel, name: str = "plant") -> None:
+    """ValueError where a plant, the argument of that name, is none of this model's step."""
+    dt = getattr(plant, "dt", None)
+    if not isinstance(dt, Real) or not math.isfinite(dt):
         raise ValueError(
-            f"environment has steps of {environment.dt:g} s, the model has {model.dt:g} s"
+            f"{name}: {type(plant).__name__} tells no dt in seconds; Gymnasium's environments "
+            "with continuous actions become plants by envs.GymnasiumPlant"
+        )
+    if abs(float(dt) - model.dt) > _SAME * model.dt:
+        raise ValueError(
+            f"{name}: a step of it lasts {float(dt):g} s, one of the model {model.dt:g} s"
         )
 
 

@@ -99,7 +99,7 @@ def query_errors(
     if system.nd:
         names = [s.name for s in system.exogenous]
         raise ValueError(f"model: plants cannot be placed with exogenous signals, got {names}")
-    check_step(environment, model)
+    check_step(environment, model, "environment")
     check_plans(plans)
     usable = [plan for _, plan in plans if np.isfinite(plan.x).all() and np.isfinite(plan.u).all()]
     usable = [plan for plan in usable if len(plan.u) >= longest]

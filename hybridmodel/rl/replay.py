@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hybridmodel.rl.coordinates import Coordinates
 from hybridmodel.rl.transitions import Transitions
+from hybridmodel.whole import whole
 
 
 class Replay:
@@ -18,8 +19,7 @@ class Replay:
     """
 
     def __init__(self, coordinates: Coordinates, capacity: int, *, scale: float = 1.0) -> None:
-        if not isinstance(capacity, int) or capacity < 1:
-            raise ValueError(f"capacity must be an integer ≥ 1, got {capacity!r}")
+        capacity = whole("capacity", capacity)
         self.coordinates, self.capacity, self.scale = coordinates, capacity, scale
         no, nu = coordinates.no, coordinates.system.nu
         self._widths = (no, nu, 1, no, 1)

@@ -179,8 +179,9 @@ def fit_reward(
         raise ValueError(f"held_out must be a share in (0, 0.9), got {held_out}")
     if len(data) < 20:
         raise ValueError(f"data must hold at least 20 transitions, got {len(data)}")
-    if not bool(torch.isfinite(data.reward).all()):
-        raise ValueError("data must have finite rewards")
+    for name, values in (("x", data.x), ("u", data.u), ("reward", data.reward)):
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError(f"data must be finite, its {name} is not")
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("rate", rate)):
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")

@@ -81,8 +81,9 @@ def solve_inverse(
     angles = torch.tensor([s.angle for s in tangent.signals(system.states)])
     x = state_tensor("x", x, (n, model.nx))
     x_goal = state_tensor("x_goal", x_goal, (n, model.nx))[..., :n]
-    if not torch.isfinite(x_goal).all():
-        raise ValueError("x_goal must be finite, it has entries that are not")
+    for name, given in (("x", x), ("x_goal", x_goal), ("guess", guess)):
+        if isinstance(given, Tensor) and not torch.isfinite(given).all():
+            raise ValueError(f"{name} must be finite, it has entries that are not")
     if x.shape[-1] == n and model.nx > n:
         x = model.initial_state(x)
     lead = torch.broadcast_shapes(x.shape[:-1], x_goal.shape[:-1])
@@ -94,6 +95,8 @@ def solve_inverse(
             raise ValueError(f"guess must be a tensor of shape {shape}, got {got}")
         begin = guess.double()
     count = math.prod(lead)
+    if not count:
+        raise ValueError(f"x must hold a state at least, got shape {tuple(x.shape)}")
     starts = x.expand(*lead, -1).reshape(count, -1)
     goals = x_goal.expand(*lead, -1).reshape(count, -1)
     scaled = ((begin - middle) / half).reshape(count, -1)
@@ -204,6 +207,6 @@ def root_weights(system: System, weights: Weights) -> Tensor:
         return torch.ones(len(rows), dtype=torch.float64)
     if unknown := set(weights) - set(rows):
         raise ValueError(f"weights: no row {sorted(unknown)[0]!r}; rows are {rows}")
-    if any(not w >= 0 for w in weights.values()):
-        raise ValueError(f"weights must be at least 0, got {dict(weights)}")
+    if any(not 0 <= w < math.inf for w in weights.values()):
+        raise ValueError(f"weights must be finite and at least 0, got {dict(weights)}")
     return torch.tensor([math.sqrt(weights.get(row, 0.0)) for row in rows], dtype=torch.float64)

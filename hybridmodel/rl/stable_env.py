@@ -16,7 +16,8 @@ class StableVectorEnv(VecEnv):
 
     The last o of an episode is infos[i]["terminal_observation"], and
     infos[i]["TimeLimit.truncated"] says that it was cut and did not end, so that values are taken
-    on from there. Seeds are given by `seed`, for the next `reset`.
+    on from there. Seeds are given by `seed`, and one state for all by `set_options`, for the next
+    `reset`.
 
     Raises ValueError where env is no ModelVectorEnv.
     """
@@ -30,7 +31,9 @@ class StableVectorEnv(VecEnv):
     def reset(self) -> np.ndarray:
         """o (n, no)."""
         seed = self._seeds[0]
-        observed, info = self.env.reset(seed=None if seed is None else int(seed))
+        observed, info = self.env.reset(
+            seed=None if seed is None else int(seed), options=self._options[0] or None
+        )
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = [{"x": x} for x in info["x"]]

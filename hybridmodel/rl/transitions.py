@@ -47,11 +47,15 @@ class Transitions:
 
 @dataclass(frozen=True)
 class Episode:
-    """One log with the rewards (T,) of its steps, and whether it terminated at its end."""
+    """One log with the rewards (T,) of its steps, and whether it terminated at its end.
+
+    direct   the outputs y are the states, with the sensors' noise
+    """
 
     log: Trajectory
     rewards: np.ndarray
     ended: bool
+    direct: bool = True
 
     @property
     def value(self) -> float:
@@ -64,10 +68,11 @@ class Episode:
 
     def transitions(self) -> Transitions:
         """Its steps; states are those measured, as policies see them, or, where the outputs are
-        others, those that the plant tells."""
-        log = self.log
-        measured = log.x is None or log.x.shape == log.y.shape
-        x = torch.tensor(log.y if measured else log.x)
+        others, those that the plant tells. ValueError where it tells none."""
+        states = self.log.y if self.direct else self.log.x
+        if states is None:
+            raise ValueError("episode: its plant measures no states, and tells none")
+        x = torch.tensor(states)
         ended = torch.zeros(self.steps, dtype=torch.bool)
         ended[-1] = self.ended
         return Transitions(
@@ -87,7 +92,9 @@ def run_episode(
     """`collect` that keeps rewards; the arguments are those of `collect`."""
     noted = _Noted(environment)
     log = collect(noted, policy, steps=steps, seed=seed, state=state, progress=progress)
-    return Episode(log, np.array(noted.rewards), noted.ended)
+    system = getattr(environment, "system", None)
+    direct = system is None or system.outputs == system.states
+    return Episode(log, np.array(noted.rewards), noted.ended, direct)
 
 
 class _Noted:

@@ -22,6 +22,7 @@ from hybridmodel.problem import OptimalControlProblem
 from hybridmodel.rl.coordinates import Coordinates
 from hybridmodel.rl.reward import Reward
 from hybridmodel.rl.value import Value, WithValue
+from hybridmodel.whole import whole
 from residuals import MLP
 
 Progress = Callable[[Mapping[str, float]], None]
@@ -70,10 +71,8 @@ def iterate_value(
         raise ValueError("problem: value iteration wants a discount below 1, got 1")
     if problem.n_parameters:
         raise ValueError("problem: a value cannot follow parameters π, and this problem has some")
-    counts = {"rounds": rounds, "candidates": candidates, "epochs": epochs, "knots": knots}
-    for name, count in counts.items():
-        if not isinstance(count, int | np.integer) or count < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
+    rounds, candidates = whole("rounds", rounds), whole("candidates", candidates)
+    epochs, knots = whole("epochs", epochs), whole("knots", knots)
     coordinates = Coordinates(model.system)
     x, pi = torch.tensor(states), torch.zeros(H + 1, 0, dtype=torch.float64)
     o = coordinates.observed(x)

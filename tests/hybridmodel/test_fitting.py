@@ -290,13 +290,14 @@ def test_a_rollout_that_blows_up_is_survived() -> None:
         ({"horizons": (4, 2)}, r"horizons must increase from at least 1, got \(4, 2\)"),
         ({"horizons": (61,)}, r"horizon 61 does not fit in trajectories\[0\]"),
         ({"epochs": (1, 2, 3)}, r"epochs must be one number or 2, all ≥ 1, got \(1, 2, 3\)"),
-        ({"stride": (1, 0)}, r"stride must be one number or 2, all ≥ 1, got \(1, 0\)"),
-        ({"epochs": 0}, "epochs must be one number or 2, all ≥ 1, got 0"),
+        ({"stride": (1, 0)}, "stride must be a whole number of at least 1, got 0"),
+        ({"stride": (1.5, 1)}, "stride must be a whole number of at least 1, got 1.5"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
         ({"batch_size": 0}, "batch_size, rate, parameter_rate must be positive"),
         ({"rate": 0.0}, "batch_size, rate, parameter_rate must be positive"),
         ({"rate": math.nan}, "batch_size, rate, parameter_rate must be positive"),
         ({"residual_penalty": -1.0}, "residual_penalty ≥ 0"),
-        ({"stride": 0}, "stride must be one number or 2, all ≥ 1, got 0"),
+        ({"stride": 0}, "stride must be a whole number of at least 1, got 0"),
         ({"patience": 0}, "patience must be at least 1, got 0"),
         ({"clip": 0.0}, "clip must be positive, got 0.0"),
     ],
@@ -344,3 +345,9 @@ def test_data_of_another_plant_are_refused(verb) -> None:
 def test_identify_errors_name_the_argument(keywords, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         identify(both(), TRAIN, VALIDATION, **keywords)
+
+
+def test_one_step_alone_is_fitted_to() -> None:
+    lone = Dataset([logs(truth(), 1)[0][:1]])
+    found = fit(HybridModel(Pendulum(), MLP((4,)), dt=DT), lone, lone, horizons=(1,), epochs=1)
+    assert np.isfinite(found.validation)

@@ -19,7 +19,7 @@ from hybridmodel.rl.coordinates import Coordinates
 from hybridmodel.rl.reward import Reward
 from hybridmodel.rl.transitions import Transitions
 from hybridmodel.rl.value import WithValue
-from physics import CartPole, Pendulum
+from physics import CartPole, Pendulum, Signal
 
 pytest.importorskip("stable_baselines3")
 from hybridmodel.rl.agent import Agent
@@ -198,5 +198,17 @@ def test_wrong_arguments_are_named() -> None:
             Agent(COORDINATES, **{name: value})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no steps"):
         Agent(COORDINATES, hidden=(8,)).learn(1)
+    narrow = Pendulum(inputs=(Signal("torque", "N·m", -0.5, 0.5),))
+    with pytest.raises(ValueError, match="agent: its states or inputs, or their bounds"):
+        dyna(
+            envs.make(SYSTEM, engine="ode", dt=0.05, reward=REWARD.of_plant),
+            hm.HybridModel(SYSTEM, dt=0.05),
+            REWARD,
+            Agent(Coordinates(narrow), hidden=(8,)),
+            steps=2,
+            episode_steps=2,
+            warmup=RandomSteps(SYSTEM.inputs),
+            warmup_steps=2,
+        )
     with pytest.raises(ValueError, match="updates_per_step"):
         run(0, steps=10, warmup_steps=5, updates_per_step=0)

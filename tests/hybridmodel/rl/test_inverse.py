@@ -268,6 +268,10 @@ def test_following_a_reference_of_the_model_gives_back_its_inputs(
         ({"x_goal": torch.zeros(1)}, "x_goal"),
         ({"x_goal": torch.zeros(3)}, "x_goal"),
         ({"x_goal": torch.tensor([0.0, math.nan])}, "x_goal"),
+        ({"x": torch.tensor([0.0, math.nan])}, "x must be finite"),
+        ({"guess": torch.full((1, 1), math.nan)}, "guess must be finite"),
+        ({"weights": {"p": math.inf}}, "weights must be finite"),
+        ({"x": torch.zeros(0, 2)}, "x must hold a state"),
     ],
 )
 def test_bad_arguments_are_named(cart: hm.HybridModel, change: dict, named: str) -> None:

@@ -96,6 +96,32 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         run(tmp_path, episodes=1, seed=1)
 
 
+def test_a_folder_knows_the_plant_and_the_model(tmp_path: Path) -> None:
+    def again(to: Any, model: hm.HybridModel) -> Learning:
+        return learn(to, model, control, episodes=1, steps=8, fitting=None, folder=tmp_path)
+
+    again(plant(), hybrid())
+    heavy = physics.Pendulum(mass=5.0, inputs=SYSTEM.inputs)
+    short = envs.OdePlant(SYSTEM, dt=0.05, hidden=HIDDEN, reward=plant()._reward, episode_steps=7)
+    for other in (envs.OdePlant(heavy, dt=0.05, hidden=HIDDEN), short):
+        with pytest.raises(ValueError, match="holds episodes of another plant"):
+            again(other, hybrid())
+    moved = hybrid()
+    with torch.no_grad():
+        moved.theta.add_(1.0)
+    with pytest.raises(ValueError, match="holds episodes of another model"):
+        again(plant(), moved)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    ints = {"episodes": np.int64(1), "steps": np.int64(8), "seed": np.uint8(3)}
+    found = learn(plant(), hybrid(), control, fitting=None, folder=tmp_path, **ints)  # type: ignore[arg-type]
+    again = learn(plant(), hybrid(), control, fitting=None, folder=tmp_path, **ints)  # type: ignore[arg-type]
+    assert np.array_equal(found.episodes[0].log.u, again.episodes[0].log.u)
+    with pytest.raises(ValueError, match="steps must be a whole number of at least 1, got True"):
+        learn(plant(), hybrid(), control, episodes=1, steps=True)
+
+
 def test_an_episode_is_never_collected_twice(tmp_path: Path) -> None:
     def failing(model, train, validation, seed):
         raise RuntimeError("no fit")

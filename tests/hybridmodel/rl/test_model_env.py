@@ -234,6 +234,37 @@ def test_what_leaves_its_bounds_has_ended() -> None:
     assert (OutOfBounds(system)(steps.x, steps.u, steps.after) == steps.ended).all()
 
 
+def test_what_float32_cannot_hold_is_not_trusted() -> None:
+    """Policies learn in float32, where the square of 1e20 is infinite."""
+    for scale, held in ((1e10, True), (1e20, False)):
+        steps = branched(
+            hm.HybridModel(SYSTEM, dt=0.05),
+            lambda x, u: -(x[..., 1] ** 2),
+            swings,
+            scale * torch.tensor([[0.0, 1.0]], dtype=torch.float64),
+            1,
+            generator=torch.Generator(),
+            ended=lambda x, u, after: torch.zeros(len(x), dtype=torch.bool),
+        )
+        assert len(steps) == held
+
+
+def test_starts_are_its_own_and_of_any_precision() -> None:
+    starts = drawn(3).float()
+    env = ModelVectorEnv(parted(), COST, 2, starts=starts, episode_steps=1)
+    starts += 5
+    env.reset(seed=0)
+    env.step(np.zeros((2, 1)))  # the episodes end, and others start
+    assert (np.abs(env.step(np.zeros((2, 1)))[-1]["x"]) < 4).all()
+    lost = ModelVectorEnv(
+        parted(), COST, 2, starts=lambda g, n: torch.full((n, 2), math.nan), episode_steps=1
+    )
+    with pytest.raises(ValueError, match="starts must give finite x"):
+        lost.reset()
+    with pytest.raises(ValueError, match="options: the only one is 'state'"):
+        env.reset(options={"stat": [0.0, 0.0]})
+
+
 def test_wrong_arguments_are_named() -> None:
     model = parted()
     rules: Any = {"generator": torch.Generator()}

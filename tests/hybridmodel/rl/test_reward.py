@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import casadi as ca
 import numpy as np
 import pytest
 import torch
@@ -46,6 +49,25 @@ def test_an_episode_adds_up_what_the_plant_paid() -> None:
     assert episode.value == pytest.approx(float(steps.reward.sum()))
     assert torch.equal(steps.x[1:], steps.after[:-1])
     assert not steps.ended.any()
+
+
+def test_steps_of_a_plant_that_measures_otherwise_are_of_its_states() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Seen(physics.Pendulum):
+        """Its tip is measured, in as many numbers as there are states."""
+
+        @property
+        def outputs(self):
+            return (physics.Signal("across", "m"), physics.Signal("down", "m"))
+
+        def output(self, x, u, p, d):
+            return ca.vertcat(ca.sin(x[0]), ca.cos(x[0]))
+
+    plant = envs.OdePlant(Seen(), dt=0.05)
+    wave = hm.RandomSteps(plant.system.inputs)
+    episode = run_episode(plant, wave, steps=5, seed=0, state=np.array([0.3, 0.0]))
+    assert episode.log.x is not None
+    assert np.array_equal(episode.transitions().x.numpy(), episode.log.x[:-1])
 
 
 def test_a_learned_reward_is_near_the_true_one_and_the_same_for_every_path() -> None:

@@ -38,6 +38,15 @@ def test_it_gives_the_numbers_of_the_environment() -> None:
             assert infos[i]["TimeLimit.truncated"] == (truncated[i] and not terminated[i])
 
 
+def test_a_state_is_set_for_all() -> None:
+    stable = rl.StableVectorEnv(env())
+    stable.set_options({"state": [0.3, 0.2]})
+    stable.reset()
+    assert [info["x"].tolist() for info in stable.reset_infos] == 3 * [[0.3, 0.2]]
+    stable.reset()
+    assert stable.reset_infos[0]["x"].tolist() != [0.3, 0.2]  # for one reset
+
+
 def test_an_agent_of_theirs_learns_in_it() -> None:
     agent = SAC(
         "MlpPolicy",
