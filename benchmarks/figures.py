@@ -67,7 +67,10 @@ def publish(title: str, rows: Sequence[Row], path: Path | None, *, keep: bool = 
         spread = "" if row.spread is None else f" [{row.spread[0]:.3g}, {row.spread[1]:.3g}]"
         value = f"{row.value:.4g} {row.unit}".strip() + spread
         table.add_row(row.figure, value, row.bar, mark, str(row.seeds))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160  # of a file or a pipe
+    console.print(table)
     if path is not None:
         content = {
             "title": title,

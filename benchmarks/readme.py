@@ -125,7 +125,13 @@ def main(run: Path | None) -> None:
     if (learned := RESULTS / "rl.json").exists():
         content = json.loads(learned.read_text(encoding="utf-8"))
         blocks["reinforcement"] = summary.table(content)
-        _fill(ROOT / "docs" / "reinforcement.md", {"ways": summary.ways(content)})
+        tables = {
+            "ways": summary.ways(content),
+            "situations": summary.situations(content),
+            "inverses": summary.inverses(content),
+            "asked": summary.where_asked(content),
+        }
+        _fill(ROOT / "docs" / "reinforcement.md", tables)
     if (studied := RESULTS / "studies.json").exists():
         content = json.loads(studied.read_text(encoding="utf-8"))
         blocks["studies"] = studies.matrix(content)

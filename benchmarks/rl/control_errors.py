@@ -89,12 +89,12 @@ def rows(results: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
                     name = f"control errors, {task}, {row}: error {column}, {step} steps"
                     yield _row(name, [n[f"{column} {step}"] for n in found], "% of range")
             yield _row(
-                f"control errors, {task}, {row}: gap, half",
+                f"control errors, {task}, {row}: promised too little, half of the horizon",
                 [n["gap half"] for n in found],
                 "% of |cost|",
             )
             yield _row(
-                f"control errors, {task}, {row}: gap, whole",
+                f"control errors, {task}, {row}: promised too little, whole horizon",
                 [n["gap whole"] for n in found],
                 "% of |cost|",
             )

@@ -45,7 +45,15 @@ SWINGS = ("pendulum", "cartpole")
 KINDS = ("none", "learned", "physics", "hybrid")
 STEPS = (1, 5, 10)
 WINDOWS = 40
-COSTS = [f"{goal} {where}" for goal in ("up", "reach", "warm") for where in ("plan", "plant")]
+COSTS = {  # as the figures say it
+    f"{key} {where}": f"{plan}: cost in the {of}"
+    for key, plan in (
+        ("up", "upright, as a policy"),
+        ("reach", "10 steps ahead, as a policy"),
+        ("warm", "10 steps ahead, as a warm start"),
+    )
+    for where, of in (("plan", "model"), ("plant", "plant"))
+}
 BUDGET = {"samples": 40, "elites": 6, "iterations": 3}  # of each plan
 REACH = STEPS[-1]  # steps
 TIMES = ("time of an inverse", "time of a plan")
@@ -80,16 +88,16 @@ def cell(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows(results: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Row]:
-    figures = [f"{what} {n}" for n in STEPS for what in ("rms", "median")]
-    units = dict.fromkeys(figures, "% of range") | dict.fromkeys(TIMES, "ms")
+    off = {f"{w} {n}": f"off after {n} steps, {w}" for n in STEPS for w in ("rms", "median")}
+    units = dict.fromkeys(off, "% of range") | dict.fromkeys(TIMES, "ms")
     for task in SWINGS:
         for kind in KINDS:
             found = [n for c, n in results if (c["task"], c["inverse"]) == (task, kind)]
-            for name in (*figures, *COSTS, *TIMES):
+            for name, told in (off | COSTS | dict(zip(TIMES, TIMES, strict=True))).items():
                 values = [n[name] for n in found if name in n]
                 if values:
                     yield Row(
-                        f"inverse, {task}, {kind}: {name}",
+                        f"inverse, {task}, {kind}: {told}",
                         interquartile_mean(values),
                         units.get(name, ""),
                         seeds=len(values),

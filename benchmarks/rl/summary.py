@@ -7,9 +7,22 @@ from typing import Any
 
 from benchmarks.rl.dyna import ALONE, HYBRID
 from benchmarks.rl.dyna import TASKS as DYNA
+from benchmarks.rl.inverse import SWINGS
 from benchmarks.rl.loop import TASKS as LOOPS
 from benchmarks.rl.phihp.tasks import TASKS as PHIHP
 
+SITUATIONS = {
+    "old": "as the policy was trained",
+    "obstacle": "a disc in the way",
+    "limit": "torques cut to 70 %",
+    "payload": "0.3 kg more on the second link",
+}
+INVERSES = {
+    "none": "the middle of the bounds",
+    "learned": "a network",
+    "physics": "solved in the physics",
+    "hybrid": "solved in the hybrid",
+}
 Rows = Mapping[str, Mapping[str, Any]]
 
 
@@ -57,7 +70,7 @@ def ways(content: Mapping[str, Any]) -> str:
         units = ("real steps", "s of training", "ms an action", "return")
         numbers = [rows.get(what + unit) for unit in units]
         if all(numbers):
-            told = " | ".join(f"{n['value']:.3g}" for n in numbers[:-1] if n)
+            told = " | ".join(f"{n['value']:.4g}" for n in numbers[:-1] if n)
             lines.append(f"| planning (CEM) on the {way} model | {told} | {_spread(numbers[-1])} |")
     name = next(iter(DYNA))
     for method, told in ((HYBRID, "a policy, by Dyna"), (ALONE, "a policy, by SAC alone")):
@@ -67,6 +80,63 @@ def ways(content: Mapping[str, Any]) -> str:
             lines.append(
                 f"| {told} | {steps['value']:.0f} | {seconds['value']:.3g} | – | {_spread(value)} |"
             )
+    return "\n".join(lines)
+
+
+def situations(content: Mapping[str, Any]) -> str:
+    """Successes of a planner and of a policy in situations that neither has met."""
+    rows = {row["figure"]: row for row in content["rows"]}
+    columns = ("planner", "planner told", "planner adapting", "policy")
+    lines = [
+        "| the tip within 8 cm of its goal, % | planner | and told | and adapting | policy |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for what, told in SITUATIONS.items():
+        found = [rows.get(f"situations, {what}, {column}: success") for column in columns]
+        if found[0] is not None:
+            cells = " | ".join(_spread(row) if row else "–" for row in found)
+            lines.append(f"| {told} | {cells} |")
+    return "\n".join(lines)
+
+
+def inverses(content: Mapping[str, Any]) -> str:
+    """How far inputs of inverse models miss, and what they are worth to a small search."""
+    rows = {row["figure"]: row for row in content["rows"]}
+    figures = ("off after 1 steps, rms", "off after 10 steps, rms", "time of an inverse")
+    warm = "10 steps ahead, as a warm start: cost in the plant"
+    lines = [
+        "| inputs from | off after 1 step, % | after 10 steps, % | ms | cost of a plan from them |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for task in SWINGS:
+        for kind, told in INVERSES.items():
+            found = [rows.get(f"inverse, {task}, {kind}: {name}") for name in (*figures, warm)]
+            if found[0] is not None:
+                cells = " | ".join(f"{row['value']:.2g}" if row else "–" for row in found)
+                lines.append(f"| {task}: {told} | {cells} |")
+    return "\n".join(lines)
+
+
+def where_asked(content: Mapping[str, Any]) -> str:
+    """Errors on held-out logs beside those where plans ask, and in contact."""
+    rows = {row["figure"]: row for row in content["rows"]}
+    lines = [
+        "| model | held out, 20 steps, % | where plans ask, % | no contact, % | contact, % |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for model in ("physics", "identified", "network", "hybrid"):
+        found = [
+            rows.get(f"control errors, {what.format(model)}")
+            for what in (
+                "cartpole, {}: error held out, 20 steps",
+                "cartpole, {}: error queried, 20 steps",
+                "table, {}: error quiet",
+                "table, {}: error contact",
+            )
+        ]
+        if all(found):
+            cells = " | ".join(f"{row['value']:.2g}" for row in found if row)
+            lines.append(f"| {model} | {cells} |")
     return "\n".join(lines)
 
 
