@@ -44,7 +44,7 @@ def main(quick: bool = False) -> None:
     )
     effort: dict[str, Any] = {"residual_epochs": 15}
     if quick:
-        effort = {"starts": 4, "rounds": 1, "updates": 50, "folds": 2}
+        effort = {"starts": 2, "rounds": 1, "updates": 20, "folds": 2}
     latent = fit_encoder(model, frames, process_noise=(1e-3, 0.05), **effort)
     for name, value in latent.model.parameter_values().items():
         print(f"{name}: {float(system.parameters[name]):.3f} → {value:.3f}")
@@ -62,7 +62,7 @@ def main(quick: bool = False) -> None:
     problem = hm.OptimalControlProblem(latent.model, cost, horizon=50)
     planner = hm.CEM(problem, samples=300, elites=30, knots=12)
     loop = hm.receding_horizon(planner, every=2, estimator=latent.estimator())
-    swing = watch(pixels, Seeing(latent, loop), steps=20 if quick else 200, seed=0)
+    swing = watch(pixels, Seeing(latent, loop), steps=6 if quick else 200, seed=0)
     assert swing.x is not None
     short = abs(math.remainder(swing.x[-1, 0] - math.pi, 2 * math.pi))
     print(f"after {DT * swing.steps:.1f} s of control from images: {short:.2f} rad from upright")

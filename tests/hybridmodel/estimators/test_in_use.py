@@ -238,6 +238,7 @@ def test_a_context_of_each_log_becomes_what_the_system_sees() -> None:
             context_as_exogenous(carrier_logs((0.0,)), names)
 
 
+@pytest.mark.slow
 def test_a_parameter_of_each_log_is_found_beside_one_shared_residual() -> None:
     from residuals import MLP
 

@@ -69,7 +69,7 @@ def test_it_is_what_the_measures_say(system) -> None:
 
 @pytest.mark.parametrize("planner", [CEM, MultipleShooting, GradientDescent])
 def test_plans_of_both_families_stay_with_the_data(known, planner) -> None:
-    options = {"iterations": 60} if planner is GradientDescent else {}
+    options = {"iterations": 40} if planner is GradientDescent else {}
     least = []
     for caution in (None, Caution(support=20.0)):
         problem = OptimalControlProblem(known, COST, horizon=15, caution=caution)
