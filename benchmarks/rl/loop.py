@@ -157,11 +157,16 @@ TASKS: Mapping[str, Callable[[], Task]] = {
 
 
 def cells(quick: bool) -> list[dict[str, Any]]:
-    """Both models in both tasks; where it is quick the cart-pole alone, on one seed."""
-    names, seeds = (list(TASKS)[:1], range(1)) if quick else (list(TASKS), range(5))
+    """Both models in both tasks; where it is quick three episodes of the cart-pole, on one seed."""
     kinds = ("hybrid", "network")
+    if quick:
+        name = next(iter(TASKS))
+        return [{"task": name, "model": kind, "seed": 0, "episodes": 3} for kind in kinds]
     return [
-        {"task": name, "model": kind, "seed": s} for s in seeds for name in names for kind in kinds
+        {"task": name, "model": kind, "seed": s}
+        for s in range(5)
+        for name in TASKS
+        for kind in kinds
     ]
 
 
@@ -178,7 +183,7 @@ def cell(arguments: Mapping[str, Any]) -> dict[str, Any]:
             plant,
             model,
             task.control,
-            episodes=task.episodes[kind],
+            episodes=arguments.get("episodes", task.episodes[kind]),
             steps=task.steps,
             first=None if kind == "hybrid" else RandomSteps(inputs, amplitude=0.9),
             start=start,
