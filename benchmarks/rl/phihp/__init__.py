@@ -41,7 +41,8 @@ _TRIALS = {"pendulum": 10, "pendulum swing-up": 10, "cart-pole": 10}  # of evalu
 
 
 def cells(quick: bool) -> list[dict[str, Any]]:
-    """One for each seed of a task, and one for the time of its actions."""
+    """One for each seed of a task, and one for the time of its actions; where quick of two tasks."""
+    names = list(TASKS)[:2] if quick else list(TASKS)
     returns = [
         {
             "figure": "return",
@@ -49,10 +50,10 @@ def cells(quick: bool) -> list[dict[str, Any]]:
             "trials": 2 if quick else _TRIALS.get(name, 5),
             "seed": seed,
         }
-        for name in TASKS
+        for name in names
         for seed in range(1 if quick else _SEEDS)
     ]
-    return returns + [{"figure": "time", "task": name, "seed": 0} for name in TASKS]
+    return returns + [{"figure": "time", "task": name, "seed": 0} for name in names]
 
 
 def cell(arguments: dict[str, Any]) -> dict[str, Any]:
