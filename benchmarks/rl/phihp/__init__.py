@@ -41,7 +41,7 @@ _TRIALS = {"pendulum": 10, "pendulum swing-up": 10, "cart-pole": 10}  # of evalu
 
 
 def cells(quick: bool) -> list[dict[str, Any]]:
-    """One for each seed of a task, and one for the time of its actions; where quick of two tasks."""
+    """One for each seed of a task, and one for the time of its actions; two tasks where quick."""
     names = list(TASKS)[:2] if quick else list(TASKS)
     returns = [
         {
