@@ -133,6 +133,8 @@ class Environment(gymnasium.Env[np.ndarray, np.ndarray], ABC):
             "dt": self.dt,
             "substeps": self.substeps,
             "engine_step": self.dt / self.substeps,
+            "episode_steps": self.episode_steps,
+            "initial_state": None if self._initial is None else self._initial.tolist(),
             "hidden": dataclasses.asdict(self.hidden),
         }
         return common | self._engine_settings()

@@ -25,6 +25,7 @@ NAME = "report.html"
 UNITS = {
     "dt": "s",
     "engine_step": "s",
+    "episode_steps": "steps",
     "gravity": "m/s²",
     "max_joint_velocity": "rad/s",
     "band": "Hz",

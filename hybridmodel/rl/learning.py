@@ -211,7 +211,6 @@ class _Kept:
         self, folder: Path, plant: Environment, model: HybridModel, numbers: Mapping[str, int]
     ) -> None:
         residual = model.residual
-        told = ("settings", "system", "episode_steps", "initial_state")
         weights = {
             name: hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
             for name, tensor in model.state_dict().items()
@@ -219,7 +218,7 @@ class _Kept:
         about = {
             "plant": [
                 *(type(plant).__name__, float(plant.dt)),
-                *(repr(getattr(plant, name, None)) for name in told),
+                *(repr(getattr(plant, name, None)) for name in ("settings", "system")),
             ],
             "model": [
                 *(type(model.system).__name__, repr(model.system), model.dt, model.hold),

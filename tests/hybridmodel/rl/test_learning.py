@@ -103,14 +103,15 @@ def test_a_folder_knows_the_plant_and_the_model(tmp_path: Path) -> None:
     again(plant(), hybrid())
     heavy = physics.Pendulum(mass=5.0, inputs=SYSTEM.inputs)
     short = envs.OdePlant(SYSTEM, dt=0.05, hidden=HIDDEN, reward=plant()._reward, episode_steps=7)
-    for other in (envs.OdePlant(heavy, dt=0.05, hidden=HIDDEN), short):
+    moved = envs.OdePlant(SYSTEM, dt=0.05, hidden=HIDDEN, initial_state=[1.0, 0.0])
+    for other in (envs.OdePlant(heavy, dt=0.05, hidden=HIDDEN), short, moved):
         with pytest.raises(ValueError, match="holds episodes of another plant"):
             again(other, hybrid())
-    moved = hybrid()
+    warm = hybrid()
     with torch.no_grad():
-        moved.theta.add_(1.0)
+        warm.theta.add_(1.0)
     with pytest.raises(ValueError, match="holds episodes of another model"):
-        again(plant(), moved)
+        again(plant(), warm)
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
