@@ -28,7 +28,7 @@ def test_the_code_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_files_it_names_are_there() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+    for target in re.findall(r"\]\(([^):#]+)[)#]", TEXT):
         assert (ROOT / target).exists(), target
 
 

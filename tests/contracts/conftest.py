@@ -319,8 +319,12 @@ class Case:
         return self._trained("auto")
 
     def _trained(self, backend: Backend) -> HybridModel:
-        # a damping, or a factor on an inertia, that is drawn too large makes any step diverge
-        strong = self.placement in (placements.parameters, placements.dissipation)
+        # what multiplies rates or inertias makes any step diverge where it is drawn too large
+        strong = self.placement in (
+            placements.parameters,
+            placements.dissipation,
+            placements.gyroscopic,
+        )
         return trained(self.build(self.recipe, backend), size=0.05 if strong else 0.4)
 
     def draw(self, *batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
