@@ -251,7 +251,7 @@ def fit(
 
 def _each_stage(name: str, given: int | Sequence[int], stages: int) -> tuple[int, ...]:
     """A number for each stage. ValueError naming the argument where there is none."""
-    numbers = tuple(given) if isinstance(given, Sequence) else (given,) * stages
+    numbers = tuple(given) if isinstance(given, Sequence | np.ndarray) else (given,) * stages
     if len(numbers) != stages:
         raise ValueError(f"{name} must be one number or {stages}, all ≥ 1, got {given}")
     return tuple(whole(name, number) for number in numbers)

@@ -98,8 +98,9 @@ def learn(
     collected again. Raises ValueError naming the argument.
     """
     episodes, steps, piece = (
-        whole(name, count)
-        for name, count in (("episodes", episodes), ("steps", steps), ("piece", piece))
+        whole("episodes", episodes),
+        whole("steps", steps),
+        whole("piece", piece),
     )
     length = steps if trial_steps is None else whole("trial_steps", trial_steps)
     trials, seed = whole("trials", trials, 0), whole("seed", seed, 0)

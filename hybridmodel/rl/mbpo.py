@@ -124,10 +124,8 @@ def dyna(
     Raises ValueError naming the argument.
     """
     steps, episode_steps = whole("steps", steps), whole("episode_steps", episode_steps)
-    warmup_steps, refit_every = (
-        whole("warmup_steps", warmup_steps),
-        whole("refit_every", refit_every),
-    )
+    warmup_steps = whole("warmup_steps", warmup_steps)
+    refit_every = whole("refit_every", refit_every)
     rollouts_per_step = whole("rollouts_per_step", rollouts_per_step)
     updates_per_step = whole("updates_per_step", updates_per_step)
     updates_per_round = whole("updates_per_round", updates_per_round)
