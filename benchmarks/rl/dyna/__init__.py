@@ -9,10 +9,10 @@ before the end of the rail too, since the cart must not meet it.
 A seed has failed where its last evaluation is below the task's threshold. Steps to the threshold
 are those before the first of three evaluations in a row that are above it, for every way; a seed
 that has no such three within its budget counts with all of it, which of the ways with the model is
-small: how many seeds these are, and how many end below, are figures of their own. Evaluations are every 200
-and 100 steps, of SAC alone every 1000 and 500. Both make the same networks and use the same
-settings; with the model there are 20 updates a step, alone there is one. STOP was chosen on seeds
-from 100 on.
+small: how many seeds these are, and how many end below, are figures of their own. Evaluations are
+every 200 and 100 steps, of SAC alone every 1000 and 500. Both make the same networks and use the
+same settings; with the model there are 20 updates a step, alone there is one. STOP was chosen on
+seeds from 100 on.
 """
 
 from __future__ import annotations
