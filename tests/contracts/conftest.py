@@ -158,7 +158,7 @@ SYSTEMS: Mapping[str, System] = {
     "delayed": InputDelay(system=CartPole(), steps=2),
     "trivial": Trivial.like(CartPole()),
     "quadrotor": Quadrotor(),
-    "lagged_quadrotor": InputLag(system=Quadrotor()),
+    "lagged": InputLag(system=PlanarQuadrotor()),
     "planar_quadrotor": PlanarQuadrotor(),
     "floating": Trivial.like(Quadrotor()),
     "robot": RigidBody.from_description(urdf.parse(ARM), smoothing=0.1),
@@ -186,7 +186,12 @@ SYSTEMS: Mapping[str, System] = {
         dt=0.02,
     ),
 }
-VARIANTS = ("double_pendulum", "pendubot", "delayed")  # others of a class: in the full product
+VARIANTS = (  # others of a class: in the full product
+    "double_pendulum",
+    "pendubot",
+    "delayed",
+    "floating_robot",
+)
 RESIDUALS: Mapping[str, Callable[[int, int], nn.Module | None]] = {  # (nz, nr) ↦ residual
     "physics": lambda nz, nr: None,
     "mlp": lambda nz, nr: MLP((6, 5)),

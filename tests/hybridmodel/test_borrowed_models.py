@@ -293,6 +293,7 @@ def test_all_laws_hold(model: Borrowed) -> None:
     assert left == {law for law, found in there.items() if not found}
 
 
+@pytest.mark.slow
 @ALL
 def test_it_is_fitted_and_planned_on(model: Borrowed) -> None:
     outcome = run(model, quick=True)

@@ -185,7 +185,7 @@ ANY_FORCE = [p for p in placement.ALL if p.name not in ("dissipation", "gyroscop
 
 
 @pytest.mark.parametrize("where", ANY_FORCE, ids=lambda p: p.name)
-@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize("hold", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_every_placement_improves_on_the_physics(where, hold: bool) -> None:
     model = HybridModel(Pendulum(), MLP((8,)), dt=DT, placement=where, hold=hold)
     found = fit(model, HIDDEN_TRAIN, HIDDEN_VALIDATION, **QUICK | {"rate": 2e-2})

@@ -94,6 +94,7 @@ def test_the_state_of_another_fit_is_refused(tmp_path) -> None:
         fit(model, TRAIN, VALIDATION, **QUICK, checkpoint=file)
 
 
+@pytest.mark.slow
 def test_estimated_starts_take_the_noise_out_of_the_parameters() -> None:
     truth = plant(damping=0.3)
     noisy = [logs(truth, 4, noise=0.1), logs(truth, 2, noise=0.1, first=50)]
@@ -109,6 +110,7 @@ def test_estimated_starts_take_the_noise_out_of_the_parameters() -> None:
     assert errors["estimated"] < 0.7 * errors["measured"]
 
 
+@pytest.mark.slow
 def test_each_log_has_its_own_mass_and_all_share_the_residual() -> None:
     masses = [0.8, 1.0, 1.3]
     train = Dataset(log(plant(mass=m, damping=0.3), 150, i) for i, m in enumerate(masses))
@@ -181,6 +183,7 @@ class Hysteretic:
         return Trajectory(t=DT * np.arange(151), u=u, y=np.array(rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "residual",
     [
@@ -214,6 +217,7 @@ def test_a_closed_form_needs_no_steps() -> None:
         regress(HybridModel(Pendulum(), MLP((4,)), dt=DT), TRAIN, VALIDATION)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [LinearResidual(degree=3), GaussianProcess(noise=1e-3)])
 def test_a_regression_of_noise_leaves_the_physics_as_it_is(family) -> None:
     noisy, clean = logs(plant(), 2, noise=0.02), logs(plant(), 2, first=50)

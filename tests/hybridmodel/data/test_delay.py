@@ -49,6 +49,7 @@ def test_a_velocity_lags_the_position_it_belongs_to() -> None:
         assert abs(estimate_delay(slope, velocity(t - 0.0337), DT).samples - 3.37) < 0.2
 
 
+@pytest.mark.slow
 def test_delays_that_cannot_be_told_are_uncertain() -> None:
     t = DT * np.arange(2000)
     rng = np.random.default_rng(0)

@@ -130,6 +130,7 @@ def test_the_step_of_quantisation_is_the_one() -> None:
         assert found.number == pytest.approx(0.0123, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_feedback_is_found_and_open_loop_is_not() -> None:
     # of multisines, which are predictable; a reference that is new each step hides feedback
     for seed in range(0, 60, 3):

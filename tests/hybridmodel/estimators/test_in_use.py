@@ -151,6 +151,7 @@ def lagged_logs(delay: int, lag: float, count: int = 4, steps: int = 80, seed: i
     return Dataset(made)
 
 
+@pytest.mark.slow
 def test_delay_and_lag_are_found_from_logs_that_do_not_show_the_lag() -> None:
     train, validation = lagged_logs(2, 0.12, count=3), lagged_logs(2, 0.12, count=1, seed=1)
     system = InputLag(system=Pendulum(), time_constant=0.05)

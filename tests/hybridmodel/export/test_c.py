@@ -157,6 +157,7 @@ STACKS = {
 }
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("options", [("-O1",), ("-O3", "-march=native")], ids=["O1", "O3"])
 @pytest.mark.parametrize("name", STACKS)

@@ -112,6 +112,7 @@ def test_joint_fit_parts_a_position_force_from_inertia() -> None:
     np.testing.assert_allclose(found.model.system.parameters["damping"], 0.1, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("system", "names"),
     [
@@ -151,6 +152,7 @@ def test_excite_refuses_what_it_cannot_do() -> None:
         excite(bare, seconds=2.0, noise=0.01, residual="none")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_design_leaves_out_what_the_residual_could_do() -> None:
     hybrid = HybridModel(
         Pendulum(), MLP((6,)), dt=DT, fit_parameters=("damping",), features=("rate",)

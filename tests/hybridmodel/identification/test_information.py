@@ -59,6 +59,7 @@ def test_sensitivities_are_the_derivatives() -> None:
     assert not found.weights[:, :4].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fits", [8, pytest.param(24, marks=pytest.mark.slow)])
 def test_standard_errors_are_the_scatter_of_the_estimates(fits: int) -> None:
     """n fits: the mean of ((ϑ̂ − ϑ)/s)² is χ²ₙ/n about 1, here within 3.5 deviations."""

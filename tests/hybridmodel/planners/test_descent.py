@@ -112,6 +112,7 @@ def test_the_optimum_of_ipopt_is_found_with_and_without_bounds_that_act(bound: f
     assert plan.u == pytest.approx(best.u, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_its_finish_is_worth_more_than_as_many_steps_of_adam() -> None:
     cost = Quadratic(Pendulum(), state={"angle": 1.0}, input={"torque": 1e-3}, target={"angle": 1})
     problem = OptimalControlProblem(HybridModel(Pendulum(), dt=0.05), cost, horizon=10)

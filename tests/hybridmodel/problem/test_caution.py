@@ -67,6 +67,7 @@ def test_it_is_what_the_measures_say(system) -> None:
     assert one == pytest.approx(float(wanted[0]), rel=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planner", [CEM, MultipleShooting, GradientDescent])
 def test_plans_of_both_families_stay_with_the_data(known, planner) -> None:
     options = {"iterations": 40} if planner is GradientDescent else {}

@@ -159,6 +159,7 @@ def run(seed: int, **options: Any) -> tuple[Dyna, int]:
     return found, counted[0]
 
 
+@pytest.mark.slow
 def test_imagination_teaches_what_the_plant_wants() -> None:
     def start(generator: np.random.Generator) -> np.ndarray:
         return np.array([generator.uniform(0.6, 1.0), 0.0])

@@ -68,6 +68,7 @@ def latent(frames: list[Frames]) -> Latent:
     return fit_encoder(model(), blind, process_noise=(1e-3, 0.02), **effort)
 
 
+@pytest.mark.slow
 def test_the_angle_is_found_without_a_label(latent: Latent) -> None:
     unseen = episodes(4, seed=1)
     off = error(np.concatenate([latent.measured(f.images)[:, 0] for f in unseen]), unseen)

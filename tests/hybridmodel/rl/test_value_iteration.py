@@ -44,6 +44,7 @@ def swing_up():
     return problem, iterate_value(problem, states, rounds=40, epochs=15, hidden=(32, 32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("valued", [False, True])
 def test_a_short_horizon_swings_up_with_a_value_alone(swing_up, valued: bool) -> None:
     problem, with_value = swing_up
@@ -106,6 +107,7 @@ def test_a_reward_for_inputs_lifts_the_ceiling() -> None:
     assert float(value.detach().min()) > -2
 
 
+@pytest.mark.slow
 def test_a_bound_takes_value_away_and_no_more() -> None:
     system = physics.Pendulum()
     model = hm.HybridModel(system, dt=0.05)

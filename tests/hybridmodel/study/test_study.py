@@ -46,6 +46,7 @@ def test_it_leaves_a_table_and_a_page(folder: Path) -> None:
     assert json.loads((folder / "run" / "study.json").read_text())["versions"]["torch"]
 
 
+@pytest.mark.slow
 def test_cells_are_the_same_in_this_process(folder: Path, tmp_path: Path) -> None:
     rows = run_study(read_study(folder / "study.toml"), tmp_path, engine=Inline, workers=1)
     assert same(rows, read_table(folder / "run"))
