@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
+import scipy  # which loads `stats` when it is first used
 
 
 @dataclass(frozen=True)

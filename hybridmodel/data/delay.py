@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import signal as sp
+import scipy  # which loads `signal` when it is first used, for a second
 from scipy.interpolate import make_interp_spline
 from scipy.optimize import minimize_scalar
 
@@ -107,7 +107,7 @@ def _whole_samples(x: Array, y: Array, most: int) -> tuple[int, float, float]:
     # differences: a slow drift common to both would correlate at every lag
     x, y = (np.diff(c) for c in (x, y))
     x, y = (c - c.mean() for c in (x, y))
-    products = sp.correlate(y, x, mode="full", method="fft")
+    products = scipy.signal.correlate(y, x, mode="full", method="fft")
     middle = len(x) - 1
     lags = np.arange(-most, most + 1)
     shared = len(x) - np.abs(lags)
@@ -133,9 +133,9 @@ def _shifted(x: Array, y: Array, lag: int) -> tuple[Array, Array]:
 def _fraction(x: Array, y: Array, highest: float) -> tuple[float, float]:
     """τ within two samples and its standard error, in samples."""
     band = min(highest, _coherent_band(x, y))
-    sections = sp.butter(4, 2 * band, output="sos")
+    sections = scipy.signal.butter(4, 2 * band, output="sos")
     reach = min(len(x) - 1, int(np.ceil(3 / band)))
-    x, y = (np.gradient(sp.sosfiltfilt(sections, c, padlen=reach)) for c in (x, y))
+    x, y = (np.gradient(scipy.signal.sosfiltfilt(sections, c, padlen=reach)) for c in (x, y))
     n, edge = len(x), min(len(x) // 4, reach + 3)
     inner = np.arange(edge, n - edge)
     spline = make_interp_spline(np.arange(n), y, k=3)
@@ -159,7 +159,7 @@ def _fraction(x: Array, y: Array, highest: float) -> tuple[float, float]:
 def _coherent_band(x: Array, y: Array) -> float:
     """Where coherence falls below a half, in cycles per sample."""
     length = int(min(1024, max(32, len(x) // 8)))
-    f, coherence = sp.coherence(np.diff(x), np.diff(y), nperseg=length, detrend="linear")
-    power = sp.welch(np.diff(x), nperseg=length, detrend="linear")[1]
+    f, coherence = scipy.signal.coherence(np.diff(x), np.diff(y), nperseg=length, detrend="linear")
+    power = scipy.signal.welch(np.diff(x), nperseg=length, detrend="linear")[1]
     strong = (coherence > 0.5) & (power > _FLOOR * power.max()) & (f > 0)
     return float(np.clip(f[strong].max(initial=0.0) + 2 / length, 4 / length, 0.4))

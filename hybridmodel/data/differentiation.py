@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import signal as sp
+import scipy  # which loads `signal` when it is first used, for a second
 
 from hybridmodel.data.quantisation import smallest_increment
 from hybridmodel.data.resample import unwrap
@@ -112,7 +112,8 @@ def _savitzky_golay(t: Array, y: Array, window: int | None, order: int, sigma: f
         if not even:
             return _local_polynomials(t, y, width, order)
         value, slope = (
-            sp.savgol_filter(y, width, order, deriv=d, delta=dt, mode="interp") for d in (0, 1)
+            scipy.signal.savgol_filter(y, width, order, deriv=d, delta=dt, mode="interp")
+            for d in (0, 1)
         )
         return value, slope
 
@@ -123,13 +124,13 @@ def _savitzky_golay(t: Array, y: Array, window: int | None, order: int, sigma: f
         window = fitting[0]
         for width in fitting[1:]:
             # what white noise leaves: σ √(1 − h), h the weight of the sample itself
-            own = float(sp.savgol_coeffs(width, order)[width // 2])
+            own = float(scipy.signal.savgol_coeffs(width, order)[width // 2])
             left = float(np.sqrt(np.mean((y - smooth(width)[0]) ** 2)))
             if left > _EXPLAINED * sigma * math.sqrt(1 - own):
                 break
             window = width
     value, slope = smooth(window)
-    weights = sp.savgol_coeffs(window, order, deriv=1, delta=dt)
+    weights = scipy.signal.savgol_coeffs(window, order, deriv=1, delta=dt)
     gain = float(np.linalg.norm(weights))
     return Derivative(value, slope, gain, sigma, f"Savitzky–Golay, window {window}, order {order}")
 
@@ -166,10 +167,10 @@ def _zero_phase(t: Array, y: Array, cutoff: float | None, order: int, sigma: flo
         raise ValueError(f"order must be at least 1, got {order}")
 
     def low_pass(frequency: float) -> Array:
-        sections = sp.butter(order, frequency / highest, output="sos")
+        sections = scipy.signal.butter(order, frequency / highest, output="sos")
         # the ends are continued over one period of the cutoff, oddly
         reach = int(min(n - 1, max(12, math.ceil(1.5 / (frequency * dt)))))
-        return sp.sosfiltfilt(sections, y, padlen=reach)
+        return scipy.signal.sosfiltfilt(sections, y, padlen=reach)
 
     chosen = 0.8 * highest if cutoff is None else cutoff
     for trial in (highest / np.geomspace(1.6, 128, 14)).tolist() if cutoff is None else ():
@@ -179,7 +180,9 @@ def _zero_phase(t: Array, y: Array, cutoff: float | None, order: int, sigma: flo
     value = low_pass(chosen)
     slope = np.gradient(value, dt, edge_order=2)
     w = np.pi * (np.arange(4096) + 0.5) / 4096  # rad per sample
-    _, response = sp.sosfreqz(sp.butter(order, chosen / highest, output="sos"), worN=w)
+    _, response = scipy.signal.sosfreqz(
+        scipy.signal.butter(order, chosen / highest, output="sos"), worN=w
+    )
     gain = float(np.sqrt(np.mean((np.abs(response) ** 2 * np.sin(w) / dt) ** 2)))
     return Derivative(
         value, slope, gain, sigma, f"zero phase, cutoff {chosen:.4g} Hz, order {order}"
