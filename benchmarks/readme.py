@@ -130,6 +130,7 @@ def main(run: Path | None) -> None:
             "situations": summary.situations(content),
             "inverses": summary.inverses(content),
             "asked": summary.where_asked(content),
+            "pixels": summary.pixels(content),
         }
         _fill(ROOT / "docs" / "reinforcement.md", tables)
     if (studied := RESULTS / "studies.json").exists():

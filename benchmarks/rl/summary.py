@@ -139,6 +139,24 @@ def where_asked(content: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def pixels(content: Mapping[str, Any]) -> str:
+    """Seeds of controllers that see only images."""
+    rows = {row["figure"]: row for row in content["rows"]}
+    lines = [
+        "| swing-up from 64×64 images | seeds that hold upright | real steps |",
+        "|---|--:|--:|",
+    ]
+    ways = {"hybrid": "the physics' coordinates", "latent": "a latent state without physics"}
+    for task in ("pendulum", "cart-pole"):
+        for way, told in ways.items():
+            figures = ("seeds that hold upright", "real steps")
+            held, steps = (rows.get(f"pixels, {task}, {way}: {figure}") for figure in figures)
+            if held and steps:
+                count = f"{held['value'] * held['seeds']:.0f} of {held['seeds']}"
+                lines.append(f"| {task}: {told} | {count} | {steps['value']:.0f} |")
+    return "\n".join(lines)
+
+
 def _failed(rows: Rows, task: str) -> str:
     """How many seeds of Dyna did not end at the threshold."""
     row = rows.get(f"{task}, {HYBRID}: seeds that failed")
