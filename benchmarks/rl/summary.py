@@ -67,10 +67,10 @@ def ways(content: Mapping[str, Any]) -> str:
     for way in ("physics", "hybrid", "network"):
         what = f"whether, planning on {way}: "
         units = ("real steps", "s of training", "ms an action", "return")
-        numbers = [rows.get(what + unit) for unit in units]
-        if all(numbers):
-            told = " | ".join(f"{n['value']:.4g}" for n in numbers[:-1] if n)
-            lines.append(f"| planning (CEM) on the {way} model | {told} | {_spread(numbers[-1])} |")
+        *numbers, value = (rows.get(what + unit) for unit in units)
+        if all(numbers) and value:
+            told = " | ".join(f"{n['value']:.4g}" for n in numbers if n)
+            lines.append(f"| planning (CEM) on the {way} model | {told} | {_spread(value)} |")
     name = next(iter(DYNA))
     for method, told in ((HYBRID, "a policy, by Dyna"), (ALONE, "a policy, by SAC alone")):
         figures = ("steps of the plant", "seconds with evaluations", "last return")
