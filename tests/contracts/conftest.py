@@ -186,10 +186,13 @@ SYSTEMS: Mapping[str, System] = {
         dt=0.02,
     ),
 }
-VARIANTS = (  # others of a class: in the full product
+VARIANTS = (  # of what other rows have too: in the full product
     "double_pendulum",
     "pendubot",
     "delayed",
+    "towed",
+    "planar_quadrotor",
+    "kinematic_bicycle",
     "floating_robot",
 )
 RESIDUALS: Mapping[str, Callable[[int, int], nn.Module | None]] = {  # (nz, nr) ↦ residual

@@ -283,6 +283,7 @@ def test_all_paths_agree(model: Borrowed) -> None:
     assert left == (continuous if model.discrete else set()) | kernel
 
 
+@pytest.mark.slow
 @ALL
 def test_all_laws_hold(model: Borrowed) -> None:
     found = hm.check_system(load(model), points=4)

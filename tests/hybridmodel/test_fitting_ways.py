@@ -283,6 +283,7 @@ def test_the_density_is_centred_where_the_model_steps() -> None:
     assert torch.equal(each, model(x[None], u, member="each"))
 
 
+@pytest.mark.slow
 def test_a_support_grows_with_the_data_it_is_fitted_to() -> None:
     small = Dataset(log(plant(), 60, i)[:20] for i in range(2))
     wide = Dataset(log(plant(), 100, 20 + i) for i in range(3))

@@ -201,6 +201,7 @@ def test_slopes_are_exact_for_rotations() -> None:
     assert e.shape == (12, 1)
 
 
+@pytest.mark.slow
 def test_it_adapts_around_a_planner_and_with_an_estimator() -> None:
     system = InputLag(system=Pendulum(), time_constant=0.1)
     model = HybridModel(system, dt=DT, fit_parameters=("mass",))

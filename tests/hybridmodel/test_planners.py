@@ -136,6 +136,7 @@ def test_inputs_stay_inside_their_bounds_from_any_state(kind: str, x0) -> None:
     assert not plan.usable or np.isfinite(plan.x).all()
 
 
+@pytest.mark.slow
 @each
 @pytest.mark.parametrize("other", PLANNERS)
 def test_any_plan_starts_any_planner(kind: str, other: str) -> None:

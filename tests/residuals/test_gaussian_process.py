@@ -158,6 +158,7 @@ def test_a_feature_without_effect_is_found() -> None:
     assert (process.precision[:, 2] < 0.05 * process.precision[:, 0]).all()
 
 
+@pytest.mark.slow
 @kernels
 def test_intervals_cover_what_they_say(kernel: str) -> None:
     """Functions drawn from the process, 90 % intervals of noisy r at new points."""

@@ -118,6 +118,7 @@ def test_a_push_gives_its_impulse_wherever_its_edges_fall(start):
     assert np.all(states[: int(start / 0.04) + 1, 2] == 0.0)
 
 
+@pytest.mark.slow
 def test_wind_has_its_spread_and_its_correlation():
     # force on a mass of 1 kg: Δv/dt is the wind itself
     system = CartPole(

@@ -121,6 +121,7 @@ def test_several_joints_without_mass_between_them_are_one_body():
     assert envs.acceleration_gap(MujocoPlant(robot, dt=0.02), count=100).max() < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("integrator", "order"), [("RK4", 4), ("Euler", 1), ("implicitfast", 1)])
 @pytest.mark.parametrize("name", ["pendulum", "cartpole", "double_pendulum", "a1"])
 def test_the_rollout_error_falls_with_the_order_of_the_integrator(name, integrator, order):

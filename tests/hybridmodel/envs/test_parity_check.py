@@ -103,6 +103,7 @@ def test_inertials_that_the_engine_invents_are_named(arm):
     assert agrees(found.match)
 
 
+@pytest.mark.slow
 def test_dry_friction_that_either_lacks_is_named(arm):
     rough = arm(friction=0.3)
     ignored = check(rough, dry_friction="none")
@@ -183,6 +184,7 @@ def test_explicit_damping_is_told_from_a_coarse_step(arm):
     assert check(loose, substeps=coarse.match.substeps, dt=0.03).holds
 
 
+@pytest.mark.slow
 def test_a_floating_robot(arm, tmp_path):
     text = (tmp_path / "a.urdf").resolve()
     text.write_text(

@@ -85,6 +85,7 @@ def test_armature_is_named_and_the_match_is_without(arm):
         assert check_parity(geared, plant, count=30, rollouts=1).holds
 
 
+@pytest.mark.slow
 def test_places_of_joints_are_named_by_joint(arm):
     own = arm()
     upper, elbow = own.description.joints
@@ -112,6 +113,7 @@ def test_another_tree_is_named(arm):
     assert agrees(found.match)
 
 
+@pytest.mark.slow
 def test_long_axes_are_named_where_the_engine_loads_the_file(arm):
     long = arm(axis="0 2 0")
     assert check(long, long).holds
@@ -161,6 +163,7 @@ def test_what_the_match_says_to_change_is_what_was_measured(arm):
         assert float(told.parameters[name]) == pytest.approx(float(value), rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_both_figures_of_a_finding_are_of_the_same_states(arm):
     """Alone, a clamp is seen at high speeds; there, nothing is left without it."""
     robot = arm()

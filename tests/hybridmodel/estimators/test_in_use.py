@@ -171,6 +171,7 @@ def test_delay_and_lag_are_found_from_logs_that_do_not_show_the_lag() -> None:
     assert isinstance(found.system, InputDelay)
 
 
+@pytest.mark.slow
 def test_a_lag_is_identified_from_estimated_states() -> None:
     train, validation = lagged_logs(0, 0.12), lagged_logs(0, 0.12, count=2, seed=1)
     model = HybridModel(

@@ -87,6 +87,7 @@ def test_untrained_has_absorbed_nothing() -> None:
         absorbed(HybridModel(Pendulum(), dt=DT, fit_parameters=("mass",)), logs(untrained))
 
 
+@pytest.mark.slow
 def test_joint_fit_parts_a_position_force_from_inertia() -> None:
     plant = HybridModel(
         Pendulum(damping=0.1),

@@ -142,6 +142,7 @@ def test_intervals_stay_in_the_domain_and_hold_the_value() -> None:
     assert (np.diff(about.intervals(0.99)) > np.diff(ends)).all()
 
 
+@pytest.mark.slow
 def test_the_profile_is_the_parabola_of_the_standard_error() -> None:
     data = logs(Pendulum())
     about = fit_jointly(pendulum("length", "damping"), data).information

@@ -169,6 +169,7 @@ class Written(ToTheTop):
         self.away, self.fast = (lambda x: (x - 1) ** 2), (lambda v: v**2)  # type: ignore
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planner", [MultipleShooting, SQP, ILQR, CEM])
 def test_planners_of_both_families_plan_with_learned_costs(planner) -> None:
     model = HybridModel(Pendulum(), dt=0.05)

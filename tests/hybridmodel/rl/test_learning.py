@@ -69,6 +69,7 @@ def run(folder: Path | None = None, episodes: int = 2, **other: Any) -> Learning
     )
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_plant_hides() -> None:
     found = run()
     assert found.history[0]["return"] < found.history[-1]["trials"][0]

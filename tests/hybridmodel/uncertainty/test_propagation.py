@@ -224,6 +224,7 @@ def faded(scale: float = 0.4, sigma: float = 0.3) -> HybridModel:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 @pytest.mark.parametrize("method", METHODS)
 def test_what_has_faded_is_epistemic_and_no_factor_of_the_noise_takes_it_away(method, alpha):

@@ -218,6 +218,7 @@ def urdf_of_two(parent: str, child: str) -> str:
     return f"<robot name='r'><link name='{parent}'/><link name='{child}'/>{joint}</robot>"
 
 
+@pytest.mark.slow
 def test_every_robot_of_pybullet_data(bullet: tuple[Any, int]) -> None:
     data = Path(pytest.importorskip("pybullet_data").getDataPath())
     compared = 0
