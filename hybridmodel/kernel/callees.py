@@ -70,6 +70,11 @@ class Callee(ABC):
 
     @property
     @abstractmethod
+    def identity(self) -> str:
+        """What its code depends on, as text."""
+
+    @property
+    @abstractmethod
     def work(self) -> int:
         """Operations on vectors of a call, roughly, for each part of a row."""
 
@@ -134,6 +139,11 @@ class Scalar(Callee):
 
     def reverse(self, lanes: Lanes, record: Value, bars: Value, weights: Value) -> None:
         for_each_part(lanes, self._reverse, [record, lanes.at(bars, self.result)], bars)
+
+    @property
+    def identity(self) -> str:
+        x, y, *_ = self._symbols
+        return ca.Function("scalar", [x], [y]).serialize()
 
     @property
     def work(self) -> int:

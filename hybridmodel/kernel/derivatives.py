@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from llvmlite import ir
 
 from hybridmodel.kernel import engine
 from hybridmodel.kernel.lanes import Shape
@@ -43,7 +42,7 @@ class Derivatives:
         self.spans = spans if self.n > self.n_varied else spans[:1]
         self.shape = shape()
         self._program: Program | None = None
-        self._kernels: dict[Order, tuple[engine.Compiled, int]] = {}
+        self._kernels: dict[Order, engine.Compiled] = {}
         self._weights = torch.zeros(0)
         self._seen: _Seen | None = None
         self._within = self._looked = False
@@ -118,17 +117,15 @@ class Derivatives:
             self._multipliers = multipliers.copy()
         return self._held["hessian"]
 
-    def _kernel(self, order: Order) -> tuple[engine.Compiled, int]:
+    def _kernel(self, order: Order) -> engine.Compiled:
         if order not in self._kernels:
             assert self._program is not None
-            module = ir.Module("nodes")
-            rows = node_kernel(module, self.shape, "nodes", self._program, order)
-            self._kernels[order] = engine.compiled(module, ["nodes"]), rows
+            self._kernels[order] = node_code(self.shape, self._program, order)
         return self._kernels[order]
 
     def _run(self, order: Order, multipliers: np.ndarray | None, directions: int) -> None:
         N, n, nx = self.count, self.n, self.nx
-        compiled, rows = self._kernel(order)
+        compiled = self._kernel(order)
         made = {"x": (N, nx), "jacobian": (N, n, nx), "gradient": (N, n), "hessian": (N, n, n)}
         wanted = (("x",), ("x", "jacobian"), ("jacobian", "gradient", "hessian"))[order]
         results = {name: np.empty(made[name]) for name in wanted}
@@ -140,12 +137,12 @@ class Derivatives:
         words |= {name: values.ctypes.data for name, values in memory.items()}
         words["weights"] = self._weights.data_ptr()
         fields = array("q", [words.get(name, 0) for name in FIELDS])
-        size = rows * self.shape.lanes * self.shape.bytes
+        size = compiled.rows * self.shape.lanes * self.shape.bytes
         assert self._program is not None
         sites = (self._program.callees[c.callee].n_weights for c in self._program.calls)
         threads = 1 + N * (directions + order) * sum(sites) // _OWN_THREAD
         threads = min(threads, torch.get_num_threads(), words["groups"])
-        compiled.run("nodes", fields.buffer_info()[0], size, threads)
+        compiled.run(fields.buffer_info()[0], size, threads)
         self._held |= results
         self._directions |= dict.fromkeys(results.keys() & self._directions, directions)
 
@@ -164,6 +161,15 @@ class _Seen:
             now.dtype == then.dtype and torch.equal(now, then)
             for now, then in zip(self.tensors, self.numbers, strict=True)
         )
+
+
+def node_code(shape: Shape, program: Program, order: Order) -> engine.Compiled:
+    """The code of `node_kernel`."""
+    return engine.compiled(
+        "nodes",
+        (shape, program.identity, order),
+        lambda module: node_kernel(module, shape, "nodes", program, order),
+    )
 
 
 def shape() -> Shape:

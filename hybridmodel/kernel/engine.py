@@ -1,16 +1,15 @@
-"""From LLVM's intermediate form to functions that run, once for each form."""
+"""From LLVM's intermediate form to functions that run, once for all that ask for the same."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import functools
-import hashlib
 import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from queue import Empty, SimpleQueue
 
 import llvmlite.binding as llvm
@@ -21,7 +20,7 @@ from hybridmodel.kernel.lanes import Precision, Shape
 
 _ALIGNMENT = 64  # bytes
 _RECENT = 64  # modules that are kept though no model needs them now
-_compiled: weakref.WeakValueDictionary[str, Compiled] = weakref.WeakValueDictionary()
+_compiled: weakref.WeakValueDictionary[Hashable, Compiled] = weakref.WeakValueDictionary()
 _recent: deque[Compiled] = deque(maxlen=_RECENT)
 _lock = threading.Lock()
 
@@ -57,22 +56,26 @@ def shape(precision: Precision) -> Shape:
 
 
 class Compiled:
-    """Machine code of a module; keeps the engine, without which its addresses are void."""
+    """Machine code of a module's kernel, `rows` of scratch memory that it needs.
 
-    def __init__(self, text: str, names: Sequence[str]) -> None:
-        module = llvm.parse_assembly(text)
+    Keeps the engine, without which its address is void.
+    """
+
+    def __init__(self, name: str, make: Callable[[ir.Module], int]) -> None:
+        written = ir.Module(name)
+        self.rows = make(written)
+        module = llvm.parse_assembly(str(written))
         module.verify()
         self._engine = llvm.create_mcjit_compiler(module, machine())
         self._engine.finalize_object()
         kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
-        self._functions = {name: kind(self._engine.get_function_address(name)) for name in names}
+        self._function = kind(self._engine.get_function_address(name))
 
-    def run(self, name: str, fields: int, scratch_bytes: int, threads: int) -> None:
-        """Runs a kernel on this many threads, the caller's is one; fields is an address."""
-        function = self._functions[name]
+    def run(self, fields: int, scratch_bytes: int, threads: int) -> None:
+        """Runs the kernel on this many threads, the caller's is one; fields is an address."""
 
         def work() -> None:
-            function(fields, _scratch(scratch_bytes))
+            self._function(fields, _scratch(scratch_bytes))
 
         helpers: list[_Helper] = []
         try:
@@ -89,14 +92,17 @@ class Compiled:
                 raise helper.error
 
 
-def compiled(module: ir.Module, names: Sequence[str]) -> Compiled:
-    """The machine code of a module, made once for each text while a model needs it."""
-    text = str(module)
-    key = hashlib.sha256(text.encode()).hexdigest()
+def compiled(name: str, made_from: Hashable, make: Callable[[ir.Module], int]) -> Compiled:
+    """A kernel's machine code, made once while a model needs it.
+
+    made_from   all that the code depends on
+    make        writes a function of this name into a module, and tells the rows of scratch memory
+    """
+    key = name, made_from
     with _lock:
         known = _compiled.get(key)
     if known is None:  # compiled beside each other, since it takes a while
-        known = Compiled(text, names)
+        known = Compiled(name, make)
     with _lock:
         known = _compiled.setdefault(key, known)
         _recent.append(known)

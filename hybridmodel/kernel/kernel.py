@@ -10,18 +10,17 @@ import functools
 import itertools
 import weakref
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
-from llvmlite import ir
 from torch import Tensor
 
 from hybridmodel.kernel import engine
 from hybridmodel.kernel.lanes import Precision
 from hybridmodel.kernel.loops import Objective, forward_kernel, reverse_kernel
 from hybridmodel.kernel.program import Program
-from hybridmodel.kernel.tiles import FIELDS, layout
+from hybridmodel.kernel.tiles import FIELDS
 
 DTYPES: dict[torch.dtype, Precision] = {torch.float32: "float32", torch.float64: "float64"}
 INPUTS = ("x0", "u", "p", "d", "weights")
@@ -84,7 +83,7 @@ class Kernel:
             found = {name: given[1].new_empty(B) for name in ("cost", "violation")}
         if states or self.objective is None:
             found["x"] = given[1].new_empty(B, H + 1, self.program.sizes["x"])
-        self._run("forward", self._forward, given, found)
+        self._run(self._forward, given, found)
         return list(found.values())
 
     def reverse(
@@ -114,7 +113,7 @@ class Kernel:
             memory["weights_gradient"] = given[1].new_empty(size)
             sums = memory["weights_gradient"].numpy()  # small: threads would cost more than it
             sums.fill(0.0)
-        self._run("reverse", self._reverse(chosen), given, memory, reverse=True)
+        self._run(self._reverse(chosen), given, memory, reverse=True)
         if sums is not None:
             found = self.program.collected(sums.sum(0), self.shape.width)
             full["weights"] = torch.from_numpy(found)
@@ -136,28 +135,27 @@ class Kernel:
         return tuple(v.detach().to(self.dtype).contiguous() for v in given)
 
     @functools.cached_property
+    def _identity(self) -> tuple[Hashable, ...]:
+        return self.shape, self.program.identity, self.objective and self.objective.identity
+
+    @functools.cached_property
     def _forward(self) -> engine.Compiled:
-        module = ir.Module("forward")
-        forward_kernel(module, self.shape, "forward", self.program, self.objective)
-        return engine.compiled(module, ["forward"])
+        what = self.shape, "forward", self.program, self.objective
+        return engine.compiled(
+            "forward", self._identity, lambda module: forward_kernel(module, *what)
+        )
 
     def _reverse(self, wanted: frozenset[str]) -> engine.Compiled:
         if wanted not in self._reversed:
-            module = ir.Module("reverse")
-            reverse_kernel(module, self.shape, "reverse", self.program, self.objective, wanted)
-            self._reversed[wanted] = engine.compiled(module, ["reverse"])
+            what = self.shape, "reverse", self.program, self.objective, wanted
+            self._reversed[wanted] = engine.compiled(
+                "reverse", (self._identity, wanted), lambda module: reverse_kernel(module, *what)
+            )
         return self._reversed[wanted]
 
     @functools.cached_property
     def _reversed(self) -> dict[frozenset[str], engine.Compiled]:
         return {}
-
-    @functools.cached_property
-    def _rows(self) -> tuple[int, int]:
-        """Rows of scratch memory of a forward run and of a reverse one, without its states."""
-        end = None if self.objective is None else self.objective.terminal
-        layouts = [layout(self.program, end, reverse=reverse) for reverse in (False, True)]
-        return layouts[0].rows, layouts[1].rows
 
     def _groups(self, candidates: int) -> tuple[int, int]:
         """Tiles of a group, and groups."""
@@ -167,7 +165,6 @@ class Kernel:
 
     def _run(
         self,
-        name: str,
         compiled: engine.Compiled,
         given: Sequence[Tensor],
         memory: dict[str, Tensor],
@@ -194,12 +191,11 @@ class Kernel:
         tensors = dict(zip(INPUTS, given, strict=True)) | memory
         words |= {key: value.data_ptr() for key, value in tensors.items()}
         fields = array("q", [words.get(name, 0) for name in FIELDS])
-        rows = self._rows[reverse]
-        rows += H * (x0.shape[1] + 1) if reverse else 0
+        rows = compiled.rows + (H * (x0.shape[1] + 1) if reverse else 0)
         work = self.program.work * self.shape.span * each * groups * H
         threads = min(torch.get_num_threads(), 1 + work // _WORTH_A_THREAD, groups)
         scratch = rows * self.shape.lanes * self.shape.bytes
-        compiled.run(name, fields.buffer_info()[0], scratch, threads)
+        compiled.run(fields.buffer_info()[0], scratch, threads)
 
 
 @torch.library.custom_op("hybridmodel::rollout", mutates_args=())

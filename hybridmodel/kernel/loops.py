@@ -6,7 +6,7 @@ reverse sweep the states of all steps are kept, everything else is computed agai
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -26,6 +26,11 @@ class Objective:
     terminal: Program
     discount: float
 
+    @property
+    def identity(self) -> Hashable:
+        """What its code depends on."""
+        return self.terminal.identity, self.discount
+
 
 def forward_kernel(
     module: ir.Module,
@@ -33,7 +38,7 @@ def forward_kernel(
     name: str,
     program: Program,
     objective: Objective | None,
-) -> None:
+) -> int:
     """Rollouts: writes x (B, H+1, nx) where it has an address, with an objective cost (B,) and
     violation (B,)."""
     t = Tiles(module, shape, name, program, layout(program, _end(objective), reverse=False))
@@ -46,6 +51,7 @@ def forward_kernel(
             for total in ("cost", "violation"):
                 t.scatter_total(total, total)
     t.finish()
+    return t.layout.rows
 
 
 def reverse_kernel(
@@ -55,7 +61,7 @@ def reverse_kernel(
     program: Program,
     objective: Objective | None,
     wanted: frozenset[str],
-) -> None:
+) -> int:
     """Gradients of a rollout from x_bar (B, H+1, nx) at given x, or of an objective.
 
     wanted   of "x0", "u", "p", "d", "weights"
@@ -69,6 +75,7 @@ def reverse_kernel(
                 t.move("gather_bars", total, total, 1, t.lanes.index(1), 0)
         _reverse(t, objective, wanted)
     t.finish()
+    return t.layout.rows
 
 
 def _end(objective: Objective | None) -> Program | None:

@@ -75,6 +75,11 @@ class Network(Callee):
         self.widest = max(products, default=0)
         self.wanted = frozenset(s for i, s in enumerate(self.starts) if i in wanted)
 
+    @property
+    def identity(self) -> str:
+        sizes = self.n_in, self.rows, self.n_weights, self.result, self.n_out
+        return repr((self.operations, sizes, sorted(self.wanted)))
+
     def forward(self, lanes: Lanes, record: Value, weights: Value) -> None:
         for operation in self.operations:
             operation.forward(lanes, record, weights)

@@ -13,6 +13,7 @@ Values are computed when a call or an output first needs them, so the order of c
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -54,6 +55,16 @@ class Program:
     def sizes(self) -> Mapping[str, int]:
         """Rows of each input."""
         return {name: symbol.shape[0] for name, symbol in self.inputs.items()}
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """A digest of all that its code depends on: other programs with the same share it."""
+        given = [*self.inputs.values(), *(c.results for c in self.calls)]
+        found = [*(c.arguments for c in self.calls), *self.outputs.values()]
+        graph = ca.Function("step", given, found).serialize()
+        names = [*self.inputs], [*self.outputs], [c.callee for c in self.calls]
+        parts = names, graph, [callee.identity for callee in self.callees]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     @property
     def starts(self) -> list[int]:

@@ -83,6 +83,9 @@ class Scalars:
                     f"one of the kernel's"
                 )
 
+    def __repr__(self) -> str:
+        return f"Scalars({self.values}, {self.outputs})"
+
     def needed(self, wanted: Iterable[int], done: Mapping[int, object]) -> list[int]:
         """The values that `wanted` rest on and that are not done, in order."""
         found: set[int] = set()

@@ -5,12 +5,10 @@ from __future__ import annotations
 from array import array
 
 import numpy as np
-from llvmlite import ir
 from torch import Tensor
 
-from hybridmodel.kernel import engine
-from hybridmodel.kernel.derivatives import shape
-from hybridmodel.kernel.node_kernel import FIELDS, node_kernel
+from hybridmodel.kernel.derivatives import node_code, shape
+from hybridmodel.kernel.node_kernel import FIELDS
 from hybridmodel.kernel.program import Program
 
 _NEXT = FIELDS.index("next_group")
@@ -21,10 +19,8 @@ class Steps:
 
     def __init__(self, program: Program, side: int) -> None:
         sizes, known = program.sizes, shape()
-        module = ir.Module("nodes")  # the text of `Derivatives`, so it is compiled once for both
-        rows = node_kernel(module, known, "nodes", program, 0)
-        self._compiled = engine.compiled(module, ["nodes"])
-        self._scratch = rows * known.lanes * known.bytes
+        self._compiled = node_code(known, program, 0)
+        self._scratch = self._compiled.rows * known.lanes * known.bytes
         self.program, self._nx, self._np = program, sizes["x"], sizes["p"]
         self._z = np.zeros((side, sizes["x"] + sizes["u"]))
         self._q = np.zeros((side, sizes["p"] + sizes["d"]))
@@ -45,5 +41,5 @@ class Steps:
         """x⁺ (side, nx) from x (side, nx), u (side, nu), d (nd,); the next call overwrites it."""
         self._z[:, : self._nx], self._z[:, self._nx :], self._q[:, self._np :] = x, u, d
         self._fields[_NEXT] = 0
-        self._compiled.run("nodes", self._address, self._scratch, 1)
+        self._compiled.run(self._address, self._scratch, 1)
         return self._after

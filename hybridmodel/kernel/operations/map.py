@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import casadi as ca
 
@@ -25,7 +25,7 @@ class Map(Operation):
     operands: tuple[Array, ...]
     forward_code: Scalars
     reverse_code: Scalars
-    second: ca.Function
+    second: ca.Function = field(repr=False)  # the others tell which
 
     @property
     def varying(self) -> tuple[Array, ...]:
