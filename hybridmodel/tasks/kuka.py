@@ -22,20 +22,20 @@ _HOME = (0.0, 0.6, 0.0, -1.3, 0.0, 0.9, 0.0)  # rad; the elbow bent, the flange 
 _TORQUES = (176.0, 176.0, 110.0, 110.0, 20.0, 10.0, 1.0)  # N·m; the file: 300. The wrist is light
 _DAMPING = (0.1, 0.1, 0.1, 0.1, 0.05, 0.05, 0.01)  # N·m·s/rad, a guess
 _VISCOUS = (1.0, 1.0, 0.8, 0.8, 0.2, 0.1, 0.02)  # N·m·s/rad, beyond that
-_FLANGE = "lbr_iiwa_link_7"
+FLANGE = "lbr_iiwa_link_7"
 _COULOMB = (3.0, 3.0, 2.0, 2.0, 0.6, 0.4, 0.08)  # N·m
 _NOISE = (5e-5,) * 7 + (1e-3,) * 7
 _LOAD = RobotEffects(
     payload=2.0,
     payload_at=(0.0, 0.0, 0.06),
-    payload_link=_FLANGE,
+    payload_link=FLANGE,
     coulomb=_COULOMB,
     viscous=_VISCOUS,
     observation_noise=_NOISE,
 )
 _EFFECTS = {
     "parameters": RobotEffects(
-        payload=3.0, payload_at=(0.03, 0.0, 0.08), payload_link=_FLANGE, observation_noise=_NOISE
+        payload=3.0, payload_at=(0.03, 0.0, 0.08), payload_link=FLANGE, observation_noise=_NOISE
     ),
     "friction": RobotEffects(
         coulomb=_COULOMB,
@@ -93,7 +93,7 @@ def task() -> Task:
     arm = iiwa()
     rest = (*_HOME, *(7 * (0.0,)))
     holding = arm.bias_function()(_HOME, np.zeros(7)).full().ravel().tolist()
-    place = FramePosition(arm, _FLANGE)
+    place = FramePosition(arm, FLANGE)
     joints, rates = arm.states[:7], arm.states[7:]
     return Task(
         name="kuka",
@@ -115,7 +115,7 @@ def task() -> Task:
             quick_logs=4,
         ),
         recipe=Recipe(
-            fit_parameters=(f"{_FLANGE}.mass", *(f"{s.name}.damping" for s in joints)),
+            fit_parameters=(f"{FLANGE}.mass", *(f"{s.name}.damping" for s in joints)),
             placement=placement.input,
             hidden=(32, 32),
             horizons=(1, 5, 20),

@@ -72,22 +72,25 @@ def flight() -> Task:
 
 
 def arm() -> Task:
-    """One lap of the eight, planned less often and not as far ahead."""
+    """One lap of the eight, followed closely and planned not far ahead."""
+    task = kuka.task()
+    known = (*task.recipe.fit_parameters, *(f"{kuka.FLANGE}.center_{axis}" for axis in "xyz"))
+    recipe = replace(task.recipe, fit_parameters=known)
     return _followed(
-        replace(kuka.task(), smoothing=1.0, oracle_substeps=1),
+        replace(task, smoothing=1.0, oracle_substeps=1, recipe=recipe),
         epochs=(30, 8, 3),
         stride=10,
+        weight=1e5,
         seconds=3.0,
         settle=1.0,
-        horizon=12,
-        every=5,
-        samples=120,
-        elites=10,
-        iterations=4,
+        horizon=8,
+        samples=300,
+        elites=15,
+        iterations=8,
         knots=2,
-        warm_spread=0.015,
-        sqp_iterations=4,
-        sqp_tolerance=0.1,
+        warm_spread=0.05,
+        sqp_iterations=8,
+        sqp_tolerance=1e-2,
     )
 
 
