@@ -10,6 +10,7 @@ engine         a spot sample of the oracle: the same search with the engine as i
 interruptions  a study that is killed twenty times, beside one that is not
 scaling        cells a minute on one worker and on two, and what a message costs
 transfer       models of one plant on others: another effect, another engine, drawn plants
+memory         a lag, and a residual that sees the last steps
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import sys
 from pathlib import Path
 
 from benchmarks.figures import publish
-from benchmarks.studies import engine, interruptions, matrix, scaling, transfer
+from benchmarks.studies import engine, interruptions, matrix, memory, scaling, transfer
 
-PARTS = ("matrix", "engine", "interruptions", "scaling", "transfer")
+PARTS = ("matrix", "engine", "interruptions", "scaling", "transfer", "memory")
 
 
 def main() -> int:
@@ -48,6 +49,7 @@ def main() -> int:
         "interruptions": lambda: interruptions.rows(quick, folder / "interruptions", workers),
         "scaling": lambda: scaling.rows(quick, folder / "scaling"),
         "transfer": lambda: transfer.rows(quick, folder / "transfer", workers),
+        "memory": lambda: memory.rows(quick, folder / "memory", workers),
     }
     rows = [row for part in chosen for row in run[part]()]
     keep = set(chosen) < set(PARTS)

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybridmodel.bridges.leading import broadcast
+
 
 class CallThrough:
     """A Function as a map of nonzeros (…, nnz), evaluated by CasADi."""
@@ -33,7 +35,7 @@ class CallThrough:
 
     def __call__(self, nonzeros: Sequence[Tensor], like: Tensor) -> list[Tensor]:
         leading = [v.shape[:-1] for v in nonzeros]
-        batch = torch.broadcast_shapes(*leading)
+        batch = broadcast(*leading)
         # a derivative that does not need an argument takes it without nonzeros
         wide = [
             v.to(like.dtype).expand(*batch, v.shape[-1])[..., :count]

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from hybridmodel.bridges.forms import Forms, Name, called_through
+from hybridmodel.bridges.leading import broadcast
 from hybridmodel.bridges.nonzeros import dense, nonzeros_of
 
 
@@ -110,12 +111,11 @@ class TorchFunction(nn.Module):
                 )
             leading.add(found[: -len(shape)])
             dtypes.add(argument.dtype)
-        if len(leading) > 1:
-            try:
-                torch.broadcast_shapes(*leading)
-            except RuntimeError:
-                told = {n: tuple(a.shape) for n, a in zip(self.input_names, arguments, strict=True)}
-                raise ValueError(f"{self.name}: leading dims must broadcast, got {told}") from None
+        try:
+            broadcast(*leading)
+        except RuntimeError:
+            told = {n: tuple(a.shape) for n, a in zip(self.input_names, arguments, strict=True)}
+            raise ValueError(f"{self.name}: leading dims must broadcast, got {told}") from None
         if not arguments:
             return torch.zeros((), dtype=torch.float64)
         return arguments[0].new_zeros((), dtype=reduce(torch.promote_types, dtypes))

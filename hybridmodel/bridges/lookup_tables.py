@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybridmodel.bridges.leading import broadcast
+
 POINTS = 8  # at which a table that was read is compared
 
 
@@ -99,7 +101,7 @@ class Table:
         rows = values.unflatten(-1, (-1, self.m))
         if rows.dim() == 2:  # one table for the whole batch
             return rows[index]
-        batch = torch.broadcast_shapes(index.shape[:-1], rows.shape[:-2])
+        batch = broadcast(index.shape[:-1], rows.shape[:-2])
         places = index[..., None].expand(*batch, index.shape[-1], self.m)
         return rows.expand(*batch, *rows.shape[-2:]).gather(-2, places)
 

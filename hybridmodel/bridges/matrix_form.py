@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybridmodel.bridges.leading import broadcast
 from hybridmodel.bridges.matrix_nodes import NODES, Operation
 from hybridmodel.bridges.operations import ARITHMETIC, FUNCTIONS, NAME, OPCODE
 
@@ -109,7 +110,7 @@ class MatrixForm:
                     values[target] = value
             else:
                 values[targets[0]] = result
-        batch = torch.broadcast_shapes(*(v.shape[:-1] for v in nonzeros))
+        batch = broadcast(*(v.shape[:-1] for v in nonzeros))
         results = []
         for segments in self._outputs:
             parts = [values[register] for _, register in sorted(segments)]

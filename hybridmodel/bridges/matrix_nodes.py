@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybridmodel.bridges.leading import broadcast
 from hybridmodel.bridges.nonzeros import dense, joined, nonzeros_of, taken
 
 Operation = Callable[..., Any]  # nonzeros of the operands ↦ nonzeros, or a tuple of them
@@ -85,7 +86,7 @@ def _get_nonzeros_at(node: ca.MX) -> Operation:
         at = torch.trunc(outer)[..., :, None] + torch.trunc(inner)[..., None, :]
         at = at.flatten(-2)
         inside = (at >= 0) & (at < count)  # false for NaN
-        batch = torch.broadcast_shapes(x.shape[:-1], at.shape[:-1])
+        batch = broadcast(x.shape[:-1], at.shape[:-1])
         place = torch.where(inside, at, 0).long().expand(*batch, at.shape[-1])
         return torch.where(inside, x.expand(*batch, x.shape[-1]).gather(-1, place), torch.nan)
 
@@ -108,7 +109,7 @@ def _add_nonzeros(node: ca.MX) -> Operation:
     index = torch.tensor([place for place in places if place >= 0], dtype=torch.long)
 
     def add(x: Tensor, y: Tensor) -> Tensor:
-        batch = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
+        batch = broadcast(x.shape[:-1], y.shape[:-1])
         wide = kept(y).expand(*batch, len(index))
         return x.expand(*batch, x.shape[-1]).index_add(-1, index.to(x.device), wide)
 
@@ -138,7 +139,7 @@ def _solve(node: ca.MX) -> Operation:
 
     def solve(bs: Tensor, as_: Tensor) -> Tensor:
         matrix, columns = left(as_), right(bs)
-        batch = torch.broadcast_shapes(matrix.shape[:-2], columns.shape[:-2])
+        batch = broadcast(matrix.shape[:-2], columns.shape[:-2])
         matrix, columns = (v.expand(*batch, *v.shape[-2:]) for v in (matrix, columns))
         matrix = matrix.mT if transposed else matrix
         # Not torch's solve: torch 2.13 loses terms of its second derivative in forward mode. A

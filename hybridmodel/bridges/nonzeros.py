@@ -8,6 +8,8 @@ import casadi as ca
 import torch
 from torch import Tensor
 
+from hybridmodel.bridges.leading import broadcast
+
 
 def dense(sparsity: ca.Sparsity) -> Callable[[Tensor], Tensor]:
     """Nonzeros (…, nnz) ↦ the matrix (…, n, m)."""
@@ -62,5 +64,5 @@ def taken(places: Sequence[int]) -> Callable[[Tensor], Tensor]:
 
 
 def joined(operands: Sequence[Tensor]) -> Tensor:
-    batch = torch.broadcast_shapes(*(v.shape[:-1] for v in operands))
+    batch = broadcast(*(v.shape[:-1] for v in operands))
     return torch.cat([v.expand(*batch, v.shape[-1]) for v in operands], -1)

@@ -13,6 +13,7 @@ import casadi as ca
 import torch
 from torch import Tensor
 
+from hybridmodel.bridges.leading import broadcast
 from hybridmodel.bridges.operations import ARITHMETIC, FUNCTIONS, NAME, OPCODE, OPERATIONS
 
 LARGE = 4096  # numbers from which on a contiguous copy of a column pays for itself
@@ -107,8 +108,7 @@ class ScalarForm:
             slots[slot] = like.new_full((), number)
         for call, out, first, second in self._program:
             slots[out] = call(slots[first]) if second < 0 else call(slots[first], slots[second])
-        leading = {v.shape[:-1] for v in nonzeros}
-        batch = leading.pop() if len(leading) == 1 else torch.broadcast_shapes(*leading)
+        batch = broadcast(*(v.shape[:-1] for v in nonzeros))
         return [_stacked([slots[s] for s in row], batch, like) for row in self._outputs]
 
 

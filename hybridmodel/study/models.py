@@ -5,6 +5,7 @@ identified  its declared parameters, fitted
 network     no physics but q̇ = v
 hybrid      identified physics and a residual
 ensemble    a hybrid of five members, whose mean plans
+windowed    a hybrid whose residual sees the last steps too, for lags and delays
 adaptive    a hybrid whose last layer goes on learning in the loop
 oracle      the system with its hidden effects in closed form   the ceiling
 """
@@ -25,9 +26,10 @@ from hybridmodel.study.attribution import PREFIX, knowing
 from hybridmodel.study.measures import CEILING, FLOOR
 from hybridmodel.tasks.oracle import oracle
 from hybridmodel.tasks.task import Task
-from residuals import MLP, Ensemble, Linear
+from residuals import MLP, Ensemble, Linear, Window
 
 MEMBERS = 5  # of an ensemble
+RECALLED = 3  # steps that a windowed residual sees
 Make = Callable[[Task, Dataset, Dataset, int], HybridModel]  # task, train, validation, seed
 
 
@@ -74,6 +76,12 @@ def _ensemble(task: Task, train: Dataset, validation: Dataset, seed: int) -> Hyb
     return hybrid_row(known, train, validation, task.recipe, residual=members, seed=seed).model
 
 
+def _windowed(task: Task, train: Dataset, validation: Dataset, seed: int) -> HybridModel:
+    known = _identified(task, train, validation, seed)
+    recalling = Window(task.recipe.hidden, steps=RECALLED, seed=seed)
+    return hybrid_row(known, train, validation, task.recipe, residual=recalling, seed=seed).model
+
+
 def _adaptive(task: Task, train: Dataset, validation: Dataset, seed: int) -> HybridModel:
     trained = _hybrid(task, train, validation, seed)
     assert isinstance(trained.residual, MLP)
@@ -104,6 +112,7 @@ MODELS: Mapping[str, Kind] = {
     "network": Kind(_network),
     "hybrid": Kind(_hybrid, placed=True),
     "ensemble": Kind(_ensemble, placed=True, unsure=True),
+    "windowed": Kind(_windowed, placed=True),
     "adaptive": Kind(_adaptive, placed=True, adapts=True),
     "randomised": Kind(_hybrid, placed=True, drawn=True),
     CEILING: Kind(_oracle, data="none"),
