@@ -96,7 +96,9 @@ def figures(table: list[dict[str, Any]], what: str, *, bars: bool) -> Iterator[R
     won = [c.first < c.second for c in better(table, HYBRID, NETWORK).values()]
     if won:
         bar = "≥ 0.9" if bars else ""
-        yield Row(f"{what}: share of places where hybrid beats network", float(np.mean(won)), "", bar)
+        yield Row(
+            f"{what}: share of places where hybrid beats network", float(np.mean(won)), "", bar
+        )
 
 
 def _by_effect(found: list[Recovered], what: str, *, bars: bool) -> Iterator[Row]:
