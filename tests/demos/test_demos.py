@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 
 DEMOS = Path(__file__).resolve().parents[2] / "demos"
-WITHOUT_DATA = [p for p in sorted(DEMOS.glob("*.py")) if p.name != "real_double_pendulum.py"]
+LONG = ("pixels", "terminal_value")
+WITHOUT_DATA = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONG else [])
+    for path in sorted(DEMOS.glob("*.py"))
+    if path.name != "real_double_pendulum.py"
+]
 
 
-@pytest.mark.parametrize("path", WITHOUT_DATA, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", WITHOUT_DATA)
 def test_a_demo_runs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None

@@ -76,6 +76,7 @@ def test_learning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert scope["own"].parameter_values() != {"mass": 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scope = run("studies.md", {}, tmp_path, monkeypatch)
@@ -94,6 +95,7 @@ def test_planning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (tmp_path / "plan.webp").exists()
 
 
+@pytest.mark.slow
 def test_reinforcement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scope = run("reinforcement.md", {}, tmp_path, monkeypatch)
     assert scope["found"].history[-1]["steps"] == 200

@@ -53,7 +53,7 @@ class Stop:
     ("residual", "extra"),
     [
         (MLP((8,)), {}),
-        (Ensemble((4,), count=2), {"loss": "likelihood"}),
+        pytest.param(Ensemble((4,), count=2), {"loss": "likelihood"}, marks=pytest.mark.slow),
         (GRU(4, hidden=(8,), warmup=3), {}),
     ],
 )
