@@ -18,6 +18,7 @@ from hybridmodel.tasks.swing_up import Attempts, SwingUp
 from hybridmodel.tasks.task import Task
 from physics import DoublePendulum
 
+_HIGH = 2.7  # m, of the quadrotor's logs
 EFFECTS = ("parameters", "friction", "actuator", "lag", "all")
 
 
@@ -57,9 +58,14 @@ def small_car() -> Task:
 
 
 def flight() -> Task:
-    """One lap of the eight."""
+    """One lap of the eight; logs are of higher up, since weak motors let it sink."""
+    task = quadrotor.task()
+    assert isinstance(task.logging, Motions)
+    x, y, _, *rest = task.logging.start
+    _, _, _, heading = task.logging.center
+    high = replace(task.logging, center=(x, y, _HIGH, heading), start=(x, y, _HIGH, *rest))
     return _followed(
-        replace(quadrotor.task(), substeps=8),
+        replace(task, substeps=8, logging=high),
         epochs=(20, 8, 2),
         stride=3,
         seconds=5.5,
