@@ -71,7 +71,7 @@ def compare(first: Mapping[str, float], second: Mapping[str, float]) -> Comparis
 
 
 def _sign_flip(differences: np.ndarray) -> float:
-    """Share of sign patterns whose mean difference is at least as large; drawn above 2¹⁵.
+    """Share of sign patterns whose mean difference is at least as large; above 2¹⁵ some are drawn.
 
     What diverged on one side alone counts as ten times the largest difference that did not.
     """
@@ -80,8 +80,9 @@ def _sign_flip(differences: np.ndarray) -> float:
     differences = np.nan_to_num(differences, nan=0.0, posinf=far, neginf=-far)
     if n <= 15:
         signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-    else:
+    else:  # beside the pattern that was observed, so that p is never 0
         signs = np.random.default_rng(0).choice([-1, 1], size=(2**15, n))
+        signs[0] = 1
     sums = np.abs(signs @ differences)
     observed = abs(differences.sum())
     return float(np.mean(sums >= observed - 1e-12 * max(1.0, observed)))

@@ -38,7 +38,8 @@ def compare_studies(first: Path, second: Path, *, row: str | None = None) -> int
     from hybridmodel.study import read_table, same
 
     tables = [read_table(path) for path in (first, second)]
-    pairs, left_out = _shared(*map(_costs, tables))
+    costs = [_costs(table) for table in tables]
+    pairs, left_out = _shared(*costs)
     if row is not None and row not in (known := {kind[0]: None for _, kind in pairs}):
         raise ValueError(f"--row is one of {list(known)}, which both have run, got {row!r}")
     pairs = {key: pair for key, pair in pairs.items() if row in (None, key[1][0])}
@@ -71,6 +72,11 @@ def compare_studies(first: Path, second: Path, *, row: str | None = None) -> int
         console.print(f"by chance alone, about {able / 20:.2g} of {able} places would differ")
     if left_out:
         console.print(f"left out: {left_out} cells whose cost is not finite")
+    for name, alone in zip("AB", (_alone(*costs, row), _alone(*costs[::-1], row)), strict=True):
+        if alone:
+            (place, kind), seed = alone[0]
+            one = f"{_called(kind)}, {_where(place)}, seed {seed}"
+            console.print(f"only in {name}: {len(alone)} cells, as {one}", markup=False)
     return OK
 
 
@@ -82,6 +88,21 @@ def _costs(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[Place, Kind], dict[i
             kind = row["model"], row["placement"], float(row["data"])
             found.setdefault((place, kind), {})[int(row["seed"])] = float(row["cost"])
     return found
+
+
+def _alone(
+    first: Mapping[tuple[Place, Kind], Seeds],
+    second: Mapping[tuple[Place, Kind], Seeds],
+    row: str | None,
+) -> list[tuple[tuple[Place, Kind], int]]:
+    """Cells that the first of two studies has a cost of and the second has none of."""
+    return [
+        (key, seed)
+        for key, seeds in first.items()
+        if row in (None, key[1][0])
+        for seed in seeds
+        if seed not in second.get(key, {})
+    ]
 
 
 def _shared(
@@ -107,18 +128,24 @@ def _shared(
 
 
 def _compared(pairs: Mapping[Place, tuple[Seeds, Seeds]], relative: bool = False) -> Comparison:
-    """One test over the seeds of all places; `relative` to the median cost of each place."""
+    """One test over the seeds of all places; `relative` to the median cost of each place.
+
+    There the costs of one system, effect and seed are one, their mean: they share logs and fits,
+    and would not be independent.
+    """
     import numpy as np
 
     from hybridmodel.comparison import compare
 
-    sides: tuple[dict[str, float], dict[str, float]] = {}, {}
+    sides: tuple[dict[str, list[float]], dict[str, list[float]]] = {}, {}
     for place, pair in pairs.items():
         costs = [abs(cost) for side in pair for cost in side.values()]
         scale = float(np.median(costs)) if relative else 1.0
         for side, seeds in zip(sides, pair, strict=True):
-            side |= {f"{_where(place)}, {s}": cost / (scale or 1.0) for s, cost in seeds.items()}
-    return compare(*sides)
+            for seed, cost in seeds.items():
+                name = f"{', '.join(place[:2] if relative else place)}, {seed}"
+                side.setdefault(name, []).append(cost / (scale or 1.0))
+    return compare(*({k: float(np.mean(v)) for k, v in side.items()} for side in sides))
 
 
 def _table(title: str, results: Mapping[tuple[str, str], Comparison]) -> Table:

@@ -7,7 +7,6 @@ write_matrix(folder, path)   the heat map alone, as a picture for a README
 from __future__ import annotations
 
 import importlib.resources
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +76,7 @@ def page(found: Findings) -> str:
         models=[called(kind) for kind in found.compared],
         planners=found.planners,
         summary=summary(found),
+        covers=found.covers,
         meanings=meanings(found),
         matrix=matrix_picture(found),
         learning=learning_picture(found),
@@ -106,7 +106,8 @@ def page(found: Findings) -> str:
 
 def verdict(found: Findings) -> list[Reason]:
     """The sentence that comes first, then what stands beside it."""
-    return [_recovered(found), *_places(found), *_beats(found), *_failed(found)]
+    parts = (_places(found), _beats(found), _beyond(found), _failed(found))
+    return [_recovered(found), *(reason for part in parts for reason in part)]
 
 
 def _recovered(found: Findings) -> Reason:
@@ -144,23 +145,33 @@ def _beats(found: Findings) -> list[Reason]:
     hybrid, network = found.best("hybrid"), found.best("network")
     if hybrid is None or network is None:
         return []
-    costs = [[found.median("cost", place, k) for k in (hybrid, network)] for place in found.places]
-    pairs = [(own, other) for own, other in costs if own is not None and other is not None]
-    if not pairs:
+    tests = [
+        test
+        for place, test in better(found.rows, hybrid, network).items()
+        if place[3] == found.plant
+    ]
+    if not tests:
         return []
-    wins = sum(own < other for own, other in pairs)
+    wins = sum(test.first < test.second for test in tests)
     text = (
-        f"hybrid beats network in {100 * wins / len(pairs):.0f} % of places ({wins} of "
-        f"{len(pairs)}, by the median cost)"
+        f"hybrid beats network in {100 * wins / len(tests):.0f} % of places ({wins} of "
+        f"{len(tests)}, by the median cost)"
     )
-    finite = [r for there in found.cells.values() for r in there if math.isfinite(r["cost"])]
-    tests = better([r for r in finite if r["plant"] == found.plant], hybrid, network).values()
     if any(test.least <= 0.05 for test in tests):
         differ = sum(test.verdict == "different" for test in tests)
         text += f"; by a test on the seeds the two differ in {differ}"
     else:
         text += "; too few seeds to test any one place"
-    return [Reason(text, 2 * wins > len(pairs))]
+    return [Reason(text, 2 * wins > len(tests))]
+
+
+def _beyond(found: Findings) -> list[Reason]:
+    """A study without an effect that no residual of (x, u) can represent flatters its models."""
+    told = found.told.get("effects with memory")
+    if told != []:
+        return []
+    text = "none of the effects has a memory (a lag or a delay), which is what models fail at"
+    return [Reason(text, None)]
 
 
 def _failed(found: Findings) -> list[Reason]:

@@ -142,7 +142,7 @@ def _points(found: Findings, system: str) -> list[tuple[Kind, str, float, float]
                 if place[0] != system or place[2] != planner or ceiling is None:
                     continue
                 ms = found.median("ms per plan", place, kind)
-                cost, least = (found.median("cost", place, k) for k in (kind, ceiling))
+                cost, least = (found.cost(place, k) for k in (kind, ceiling))
                 if ms and cost and least and min(cost, least, ms) > 0 and np.isfinite(cost):
                     times.append(ms)
                     ratios.append(cost / least)

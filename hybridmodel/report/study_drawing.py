@@ -17,6 +17,7 @@ from hybridmodel.study.measures import Kind
 MODEL_COLOURS: Mapping[str, str] = {
     **COLOURS,
     "ensemble": "#00897b",
+    "windowed": "#b8860b",
     "adaptive": "#39a9dc",
     "randomised": "#8a63c9",
     "oracle": INK,

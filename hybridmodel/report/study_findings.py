@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from hybridmodel.study.measures import (
     Kind,
     Place,
     Recovered,
+    costs,
     gaps,
     recovered,
 )
@@ -30,7 +31,7 @@ from hybridmodel.study.table import Row, read_table
 
 MODELS = (
     *(FLOOR, "identified", "network", "hybrid"),
-    *("ensemble", "adaptive", "randomised", CEILING),
+    *("ensemble", "windowed", "adaptive", "randomised", CEILING),
 )
 GOOD = 0.8  # of the gap, from which a model counts as good
 
@@ -41,7 +42,8 @@ class Findings:
 
     told        study.json, empty where there is none
     gaps        of every place where physics and oracle have run
-    fractions   recovered where there is a gap, without seeds whose fraction is no number
+    fractions   recovered where there is a gap
+    costs       by place, kind and seed, see `measures.costs`
     cells       rows that are done, by place and kind
     """
 
@@ -50,6 +52,7 @@ class Findings:
     rows: Sequence[Row]
     gaps: Mapping[Place, Gap]
     fractions: Sequence[Recovered]
+    costs: Mapping[Place, Mapping[Kind, Mapping[int, float]]]
     cells: Mapping[tuple[Place, Kind], Sequence[Row]]
 
     @cached_property
@@ -101,6 +104,11 @@ class Findings:
         order = {name: i for i, name in enumerate(MODELS)}
         return sorted(found, key=lambda k: (order.get(k[0], len(order)), k[1] != OWN, k[1], k[2]))
 
+    @cached_property
+    def covers(self) -> bool:
+        """Whether some model says how sure it is."""
+        return any("covered" in row for row in self.rows)
+
     def best(self, model: str) -> Kind | None:
         """A model with the most data, at the task's own placement if it has been tried."""
         return next((kind for kind in self.kinds if kind[0] == model), None)
@@ -119,6 +127,11 @@ class Findings:
         values = [float(row[column]) for row in self.cells.get((place, kind), ()) if column in row]
         values = [value for value in values if not math.isnan(value)]
         return float(np.median(values)) if values else None
+
+    def cost(self, place: Place, kind: Kind) -> float | None:
+        """The median over seeds, of which those that failed count as ∞; None where none has run."""
+        values = self.costs.get(place, {}).get(kind)
+        return float(np.median(list(values.values()))) if values else None
 
     def _names(self, axis: str) -> list[str]:
         return list(dict.fromkeys(row[axis] for row in self.rows if row[axis]))
@@ -145,7 +158,8 @@ def read_findings(folder: str | Path) -> Findings:
         told=told,
         rows=rows,
         gaps=gaps(rows),
-        fractions=list(_numbers(recovered(rows))),
+        fractions=recovered(rows),
+        costs=costs(rows),
         cells=cells,
     )
 
@@ -170,10 +184,3 @@ def middle(values: Sequence[float]) -> tuple[float, float, float]:
     drawn = np.random.default_rng(0).choice(numbers, (2000, len(numbers)))
     low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975], method="nearest")
     return float(np.median(numbers)), float(low), float(high)
-
-
-def _numbers(found: Iterable[Recovered]) -> Iterable[Recovered]:
-    for each in found:
-        fractions = {seed: f for seed, f in each.fractions.items() if not math.isnan(f)}
-        if fractions:
-            yield replace(each, fractions=fractions)

@@ -23,6 +23,7 @@ _MEANINGS = {
     "network": "fitted without physics",
     "hybrid": "identified physics and a network",
     "ensemble": "a hybrid of several members, whose mean plans",
+    "windowed": "a hybrid whose network sees the last steps too",
     "adaptive": "a hybrid that goes on learning in the loop",
     "randomised": "a hybrid fitted to randomly drawn plants",
     "oracle": "the system with what is hidden",
@@ -39,14 +40,19 @@ class Row:
 
 
 def summary(found: Findings) -> list[Row]:
-    """Each model: seconds of data, error, then recovered, success and ms per plan by planner."""
+    """Each model: seconds of data, error, coverage; by planner recovered, success, ms per plan.
+
+    Of those that were asked for, the seconds that were there to be used; coverage only where some
+    model says how sure it is.
+    """
     rows = []
     for kind in found.kinds:
-        errors = [
-            e for p in found.places if (e := found.median(column(_STEPS), p, kind)) is not None
-        ]
+        errors = _values(found, column(_STEPS), kind)
         error = f"{100 * float(np.median(errors)):.3g} %" if errors else "–"
-        numbers = [(f"{kind[2]:g}" if kind[2] else "–", ""), (error, "")]
+        numbers = [(_used(found, kind), ""), (error, "")]
+        if found.covers:
+            inside = _values(found, "covered", kind)
+            numbers.append((f"{100 * float(np.median(inside)):.0f} %" if inside else "–", ""))
         for planner in found.planners:
             here = [each.median for each in found.of(kind) if each.place[2] == planner]
             numbers.append(_median_of(here))
@@ -62,6 +68,16 @@ def summary(found: Findings) -> list[Row]:
             numbers.append((f"{np.median(ms):.3g}" if ms else "–", ""))
         rows.append(Row(called(kind), kind[0], numbers))
     return rows
+
+
+def _values(found: Findings, name: str, kind: Kind) -> list[float]:
+    """Medians over seeds of a column, in every place that has one."""
+    return [v for place in found.places if (v := found.median(name, place, kind)) is not None]
+
+
+def _used(found: Findings, kind: Kind) -> str:
+    used = _values(found, "seconds of data", kind) or [kind[2]]
+    return f"{np.median(used):.3g}" if kind[2] else "–"
 
 
 def meanings(found: Findings) -> list[tuple[str, str]]:
@@ -82,7 +98,9 @@ def transfer(found: Findings) -> list[Row]:
         for kind in found.compared:
             fraction, _ = _median_of([each.median for each in found.of(kind, plant)])
             ratios = _ratios(found, kind, [p for p in found.every_place if p[3] == plant])
-            numbers.append((fraction, f"{np.median(ratios):.3g} × physics" if ratios else ""))
+            numbers.append(
+                (fraction, f"{shown(float(np.median(ratios)))} × physics" if ratios else "")
+            )
         rows.append(Row(plant, "", numbers))
     return rows
 
@@ -110,8 +128,10 @@ def _ratios(found: Findings, kind: Kind, places: Sequence[Place]) -> list[float]
     floor = found.best(FLOOR)
     if floor is None:
         return []
-    pairs = [tuple(found.median("cost", place, k) for k in (kind, floor)) for place in places]
-    return [own / nominal for own, nominal in pairs if own is not None and nominal]
+    pairs = [tuple(found.cost(place, k) for k in (kind, floor)) for place in places]
+    return [
+        own / nominal for own, nominal in pairs if own is not None and nominal and nominal < np.inf
+    ]
 
 
 def failures(found: Findings) -> list[tuple[str, list[str]]]:

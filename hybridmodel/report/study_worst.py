@@ -31,13 +31,13 @@ class Worst:
 
 
 def worst_cells(found: Findings, model: str | None = None, count: int = COUNT) -> list[Worst]:
-    """The lowest fractions of one seed, of a model or of all, the lowest first."""
+    """The lowest fractions of one seed, of a model or of all, the lowest first; of what has run."""
     all_of_them = [
         (fraction, row)
         for kind in found.compared
         if model in (None, kind[0])
         for each in found.of(kind)
-        for row in found.cells[each.place, kind]
+        for row in found.cells.get((each.place, kind), ())
         if (fraction := each.fractions.get(int(row["seed"]))) is not None
     ]
     lowest = sorted(all_of_them, key=lambda item: item[0])[:count]

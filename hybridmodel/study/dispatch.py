@@ -35,7 +35,8 @@ from hybridmodel.study.jobs import (
 )
 
 Engine = Callable[[], AbstractContextManager[Executor]]
-DEATHS = 2  # of workers with one job alone, after which it has failed
+LOSSES = 2  # of one job that came back without a result, after which it has failed
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,11 @@ def run_jobs(
     workers   how many jobs are handed out at once is twice that
     retry     run those that failed before again
 
-    An interrupt leaves everything that was finished. A worker that dies takes its job with it,
-    which is then tried alone, and has failed where that dies twice. Raises ValueError where two
-    jobs have one name, one needs a job that there is not, or another run is at work in the folder.
+    An interrupt leaves everything that was finished. Where the executor breaks, because a worker
+    died, what was out is tried alone, one job after the other, and has failed where that breaks it
+    twice; so has a job that the executor gives back twice without a result. Raises ValueError where
+    two jobs have one name, one needs a job that there is not, or another run is at work in the
+    folder.
     """
     with alone(folder):
         return carry_out(jobs, folder, engine, workers=workers, retry=retry, progress=progress)
@@ -117,7 +120,8 @@ class _Run:
         self.folder, self.jobs, self.states, self.workers = folder, jobs, states, workers
         self.progress = progress
         self.again: set[str] = set()  # done before, but a file of theirs was gone or damaged
-        self.suspects: dict[str, int] = {}  # jobs whose worker died, and how often when alone
+        self.suspects: set[str] = set()  # jobs that were out when the executor broke
+        self.losses: Counter[str] = Counter()  # of those that are surely of the job itself
         self.seconds: dict[str, list[float]] = {}
         for name, state in states.items():
             if state == "done":
@@ -142,28 +146,30 @@ class _Run:
         except BrokenExecutor:
             wait(out, timeout=10)  # all of them are told
         finally:
-            for future, name in out.items():  # the engine ends the others
+            for future, name in out.items():
                 if future.done():
                     self._taken(name, future)
+                else:
+                    future.cancel()  # what runs already is ended by the engine
 
     def _taken(self, name: str, future: Future[Any]) -> BaseException | None:
-        """Keep what a job found. One whose worker died is tried again, with nothing beside it."""
+        """Keep what a job found; one that is lost is tried again, for it may not be to blame."""
         error = CancelledError() if future.cancelled() else future.exception()
         if error is None:
             self._finish(name, future.result())
-        elif name not in self.suspects:
-            self.suspects[name] = 0
+        elif isinstance(error, BrokenExecutor) and name not in self.suspects:
+            self.suspects.add(name)  # or what was beside it
         else:
-            self.suspects[name] += 1
-            if self.suspects[name] >= DEATHS:
-                told = f"lost with its worker, {DEATHS} times with nothing beside it"
-                told += f": {type(error).__name__}: {error}"
-                self._finish(name, failed(told))
+            self.losses[name] += 1
+            if self.losses[name] >= LOSSES:
+                told = f"lost {LOSSES} times, with nothing beside it" * (name in self.suspects)
+                told = told or f"came back without a result {LOSSES} times"
+                self._finish(name, failed(f"{told}: {type(error).__name__}: {error}"))
         return error
 
     def _hand_out(self, executor: Executor, out: dict[Future[Any], str]) -> None:
         """Submit jobs whose inputs are there: a suspect alone, others two for each worker."""
-        suspects = [name for name in self.suspects if self.states[name] is None]
+        suspects = [n for n in self.jobs if n in self.suspects and self.states[n] is None]
         most = 1 if suspects else 2 * self.workers
         busy = set(out.values())
         for name in suspects or [n for n, state in self.states.items() if state is None]:
@@ -240,7 +246,7 @@ def alone(folder: Path) -> Iterator[None]:
     except ImportError:  # not on every platform
         yield
         return
-    with open(folder / ".lock", "w") as file:
+    with open(folder / LOCK, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

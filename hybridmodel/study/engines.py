@@ -51,18 +51,39 @@ def waited(executor: Any, workers: int) -> Engine:
 
     @contextmanager
     def opened() -> Iterator[Executor]:
-        with ThreadPoolExecutor(2 * workers) as threads:
-            yield _Waited(executor, threads)
+        made = _Waited(executor, 2 * workers)
+        try:
+            yield made
+        except BaseException:
+            made.shutdown(wait=False, cancel_futures=True)
+            raise
+        made.shutdown()
 
     return opened
 
 
 class _Waited(Executor):
-    def __init__(self, inner: Any, threads: ThreadPoolExecutor) -> None:
-        self._inner, self._threads = inner, threads
+    def __init__(self, inner: Any, threads: int) -> None:
+        self._inner, self._threads = inner, ThreadPoolExecutor(threads)
+        self._out: dict[int, Any] = {}
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return self._threads.submit(lambda: self._inner.submit(fn, *args, **kwargs).result())
+        return self._threads.submit(self._result, fn, *args, **kwargs)
+
+    def _result(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        job = self._inner.submit(fn, *args, **kwargs)
+        self._out[id(job)] = job
+        try:
+            return job.result()
+        finally:
+            del self._out[id(job)]
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """With `cancel_futures` what is queued, too, of jobs that know how to be cancelled."""
+        if cancel_futures:
+            for job in tuple(self._out.values()):
+                getattr(job, "cancel", lambda: None)()
+        self._threads.shutdown(wait, cancel_futures=cancel_futures)
 
 
 def dask(workers: int = 2, *, address: str | None = None) -> Engine:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import inspect
 from collections.abc import Mapping
+from types import FunctionType, MethodType
 from typing import Any
 
 import casadi as ca
 import numpy as np
+import torch
 
 from physics.binding import digest
 
@@ -19,7 +23,7 @@ def fingerprint(value: Any) -> str:
 
 
 def _told(value: Any) -> str:
-    """The value as text: fields by name, functions by where they are defined."""
+    """The value as text: fields by name, functions by where they are defined and what they hold."""
     match value:
         case bytes():
             return hashlib.sha256(value).hexdigest()
@@ -27,10 +31,23 @@ def _told(value: Any) -> str:
             return repr(value)
         case float():
             return f"{type(value).__name__} {float(value)!r}"
+        case torch.Tensor():
+            return _told(value.detach().cpu().numpy())
+        case np.generic():
+            return f"{value.dtype} {value.item()!r}"
         case np.ndarray():
             return f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
         case ca.Function():
             return digest(value)
+        case functools.partial():
+            return f"partial {_told((value.func, value.args, value.keywords))}"
+        case MethodType():
+            return f"{value.__qualname__} of {_told(value.__self__)}"
+        case FunctionType():
+            held = inspect.getclosurevars(value).nonlocals if value.__closure__ else {}
+            with_ = (value.__defaults__, value.__kwdefaults__, held)
+            known = _told(tuple(part for part in with_ if part))
+            return f"{value.__module__}.{value.__qualname__} {known}"
         case Mapping():
             return "{" + ", ".join(f"{_told(k)}: {_told(v)}" for k, v in value.items()) + "}"
         case tuple() | list():
@@ -38,6 +55,6 @@ def _told(value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return f"{type(value).__qualname__} {_told(parts)}"
-    if hasattr(value, "__qualname__"):  # a function or a class
+    if hasattr(value, "__qualname__"):  # a class, or a function of C
         return f"{value.__module__}.{value.__qualname__}"
     return f"{type(value).__qualname__} {_told(vars(value))}"

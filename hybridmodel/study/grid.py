@@ -30,6 +30,7 @@ from hybridmodel.tasks.task import Task
 
 _NAME = re.compile(r"\w[\w.-]*")
 _BEYOND = 3.0  # bounds of a signal, where what was measured is of another unit
+DRAWN = "randomised"  # the folder of logs of drawn plants, beside those of effects
 OWN = "own"  # the placement that the task's recipe names
 AXES = ("system", "effect", "model", "placement", "data", "planner", "plant", "seed")
 
@@ -62,7 +63,7 @@ class Cell:
 
     @property
     def drawn_name(self) -> str:
-        return f"cells/{self.system}/randomised/seed {self.seed}"
+        return f"cells/{self.system}/{DRAWN}/seed {self.seed}"
 
     @property
     def fit_name(self) -> str:
@@ -119,6 +120,10 @@ class Study:
         for system in self.systems:
             task = self.tasks[system]()
             _check_names(f"effects ({system})", self.effects, tuple(task.effects))
+            if bad := [e for e in self.effects if not _NAME.fullmatch(e) or e == DRAWN]:
+                raise ValueError(
+                    f"effects: {bad[0]!r} must be of letters, digits, _, . and -, and not {DRAWN!r}"
+                )
             _check_names("planners", self.planners, task.control.KNOWN)
             for plant in self.plants:
                 plant_of(task, self.effects[0], plant)
@@ -219,7 +224,20 @@ class Study:
         grid = {name: list(getattr(self, name)) for name in (*names, "plants")}
         states = {s: self.tasks[s]().system.states for s in self.systems}
         told = {s: [(signal.name, signal.unit) for signal in each] for s, each in states.items()}
-        return {**grid, "attribution": self.attribution, "quick": self.quick, "states": told}
+        remembering = [e for e in self.effects if any(_remembers(self, s, e) for s in self.systems)]
+        return {
+            **grid,
+            "effects with memory": remembering,
+            "attribution": self.attribution,
+            "quick": self.quick,
+            "states": told,
+        }
+
+
+def _remembers(study: Study, system: str, effect: str) -> bool:
+    """Whether what is hidden has a state of its own, which no residual of (x, u) can represent."""
+    hidden = study.tasks[system]().effects[effect]
+    return hidden.input_lag > 0 or hidden.input_delay > 0
 
 
 def _packed(data: Dataset) -> bytes:

@@ -56,11 +56,11 @@ def read_result(folder: Path, name: str) -> dict[str, Any] | None:
     """
     path = folder / name / RESULT
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
-        found = json.loads(text)
+        found = json.loads(data)
         return {
             "error": str(found["error"]),
             "seconds": float(found["seconds"]),

@@ -6,7 +6,8 @@ J is the cost of a closed loop: 0 is no better than the physics, 1 as good as th
 numerator is of one seed, the gap is that of the place, medians over its seeds: a seed in which
 oracle and physics happen to be alike then says no more than the others. Where these differ by less
 than a tenth of |J_physics| there is no gap, and where the oracle is the worse of the two none
-either: nothing can be recovered there.
+either: nothing can be recovered there. A loop that failed, or has no finite cost, costs infinitely
+much: its model recovered −∞ there. What has not run yet says nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 
 from hybridmodel.comparison import Comparison, compare
 from hybridmodel.statistics import interquartile_mean, interval
+from hybridmodel.study.plants import MEASURED
 
 FLOOR, CEILING = "physics", "oracle"
 LEAST_GAP = 0.1
@@ -32,15 +34,13 @@ Kind = tuple[str, str, float]  # model, placement, seconds of data
 class Recovered:
     """What one model recovered in one place: a fraction for each seed.
 
-    place     system, effect, planner, plant
-    kind      model, placement, seconds of data
-    missing   seeds of the physics in which this model has no finite cost
+    place   system, effect, planner, plant
+    kind    model, placement, seconds of data
     """
 
     place: Place
     kind: Kind
     fractions: Mapping[int, float]
-    missing: int = 0
 
     @property
     def median(self) -> float:
@@ -86,9 +86,8 @@ class Gap:
 
 def gaps(rows: Iterable[Row]) -> dict[Place, Gap]:
     """The gap of every place where physics and oracle have run."""
-    costs = _costs(rows)
     found = {}
-    for place, kinds in costs.items():
+    for place, kinds in costs(rows).items():
         ends = {model: by_seed for (model, _, _), by_seed in kinds.items()}
         if FLOOR in ends and CEILING in ends:
             physics, oracle = (float(np.median(list(ends[m].values()))) for m in (FLOOR, CEILING))
@@ -99,35 +98,33 @@ def gaps(rows: Iterable[Row]) -> dict[Place, Gap]:
 def recovered(rows: Iterable[Row]) -> list[Recovered]:
     """Fractions of every model but the two ends, wherever there is a gap."""
     rows = list(rows)
-    costs, found = _costs(rows), []
+    paid, found = costs(rows), []
     for place, gap in gaps(rows).items():
         if gap.state != "gap":
             continue
-        physics = next(seeds for kind, seeds in costs[place].items() if kind[0] == FLOOR)
-        for kind, by_seed in costs[place].items():
+        physics = next(seeds for kind, seeds in paid[place].items() if kind[0] == FLOOR)
+        for kind, by_seed in paid[place].items():
             if kind[0] in (FLOOR, CEILING):
                 continue
             fractions = {
                 seed: (by_seed[seed] - cost) / (gap.oracle - gap.physics)
                 for seed, cost in physics.items()
-                if math.isfinite(cost) and math.isfinite(by_seed.get(seed, math.nan))
+                if math.isfinite(cost) and seed in by_seed
             }
             if fractions:
-                missing = len(physics) - len(fractions)
-                found.append(Recovered(place, kind, fractions, missing))
+                found.append(Recovered(place, kind, fractions))
     return found
 
 
 def better(rows: Iterable[Row], first: Kind, second: Kind) -> dict[Place, Comparison]:
-    """Costs of two models in every place where both have run, on the same seeds."""
-    return {
-        place: compare(
-            {str(s): c for s, c in kinds[first].items()},
-            {str(s): c for s, c in kinds[second].items()},
-        )
-        for place, kinds in _costs(rows).items()
-        if first in kinds and second in kinds
-    }
+    """Costs of two models in every place, on the seeds in which both have run."""
+    found = {}
+    for place, kinds in costs(rows).items():
+        sides = kinds.get(first, {}), kinds.get(second, {})
+        common = [seed for seed in sides[0] if seed in sides[1]]
+        if common:
+            found[place] = compare(*({str(s): side[s] for s in common} for side in sides))
+    return found
 
 
 def over_effects(found: Sequence[Recovered], kind: Kind) -> dict[tuple[str, str], float]:
@@ -139,12 +136,15 @@ def over_effects(found: Sequence[Recovered], kind: Kind) -> dict[tuple[str, str]
     return {place: float(np.median(values)) for place, values in pooled.items()}
 
 
-def _costs(rows: Iterable[Row]) -> dict[Place, dict[Kind, dict[int, float]]]:
+def costs(rows: Iterable[Row]) -> dict[Place, dict[Kind, dict[int, float]]]:
+    """Costs by seed of every model in every place: ∞ where a loop failed or has no such number."""
     found: dict[Place, dict[Kind, dict[int, float]]] = {}
     for row in rows:
-        if row["state"] == "done" and not math.isnan(row.get("cost", math.nan)):
-            place = row["system"], row["effect"], row["planner"], row["plant"]
-            kind = row["model"], row["placement"], float(row["data"])
-            by_seed = found.setdefault(place, {}).setdefault(kind, {})
-            by_seed[int(row["seed"])] = float(row["cost"])
+        if row["state"] == "missing" or row["plant"] == MEASURED:
+            continue
+        cost = float(row.get("cost", math.nan)) if row["state"] == "done" else math.nan
+        place = row["system"], row["effect"], row["planner"], row["plant"]
+        kind = row["model"], row["placement"], float(row["data"])
+        by_seed = found.setdefault(place, {}).setdefault(kind, {})
+        by_seed[int(row["seed"])] = math.inf if math.isnan(cost) else cost
     return found

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from hybridmodel.files import write_atomically
-from hybridmodel.study.dispatch import Engine, Progress, alone, carry_out
+from hybridmodel.study.dispatch import LOCK, Engine, Progress, alone, carry_out
 from hybridmodel.study.engines import processes
 from hybridmodel.study.grid import Study
-from hybridmodel.study.table import TABLE, Row, rows_of, write_table
+from hybridmodel.study.table import TABLE, Row, needed, rows_of, write_table
 
 STUDY = "study.json"
 PACKAGES = ("hybridmodel", "torch", "casadi", "numpy", "scipy", "pybullet", "mujoco")
@@ -45,13 +45,16 @@ def run_study(
     command   how it was called, for the record
 
     Raises ValueError where the folder holds a study and `resume` is not set, or one that was made
-    with other settings or versions, whose numbers would be others.
+    with other settings or versions, whose numbers would be others. ImportError without
+    pyarrow.
     """
+    needed()  # or all would have run before the table cannot be written
     home, jobs = Path(folder), study.jobs()
     record = {**study.description(), "settings": study.settings(), "versions": versions()}
     machine = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "command": command}
     _check_folder(home, record, resume)
     with alone(home):
+        _check_folder(home, record, resume)  # again: nobody else is at work now
         _write(home, {**record, **machine, "workers": workers})
         began = time.perf_counter()
         try:
@@ -96,7 +99,8 @@ def versions() -> dict[str, str]:
 
 def _check_folder(folder: Path, record: dict[str, Any], resume: bool) -> None:
     if not (folder / STUDY).exists():
-        if folder.is_dir() and any(folder.iterdir()):
+        own = (LOCK, f".{STUDY}.")  # left by one that was killed as it began
+        if folder.is_dir() and any(not f.name.startswith(own) for f in folder.iterdir()):
             raise ValueError(f"{folder} is not empty and holds no study: give another folder")
         return
     if not resume:

@@ -47,10 +47,14 @@ def rows_of(study: Study, folder: Path) -> list[Row]:
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:
-    """Write rows to a Parquet file, atomically. Raises ImportError without pyarrow."""
-    arrow, parquet = _arrow()
+    """Write rows to a Parquet file, atomically.
+
+    Truth values are written as numbers where a column has both. Raises ImportError without pyarrow,
+    ValueError where a column has texts and numbers.
+    """
+    arrow, parquet = needed()
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    data = {name: [row.get(name) for row in rows] for name in columns}
+    data = {name: _column(name, [row.get(name) for row in rows]) for name in columns}
     buffer = io.BytesIO()
     parquet.write_table(arrow.table(data), buffer, compression="zstd")
     write_atomically(path, buffer.getvalue())
@@ -58,7 +62,7 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
 
 def read_table(path: Path) -> list[Row]:
     """The rows of a study's folder, or of its Parquet file; ValueError where there is none."""
-    _, parquet = _arrow()
+    _, parquet = needed()
     file = path / TABLE if path.is_dir() else path
     try:
         rows = parquet.read_table(file).to_pylist()
@@ -79,7 +83,17 @@ def _without_times(row: Row) -> Row:
     return {k: "nan" if isinstance(v, float) and math.isnan(v) else v for k, v in kept.items()}
 
 
-def _arrow() -> tuple[Any, Any]:
+def _column(name: str, values: list[Any]) -> list[Any]:
+    kinds = {type(value) for value in values if value is not None}
+    if str in kinds and len(kinds) > 1:
+        raise ValueError(f"column {name!r} has texts and numbers, wanted one of them")
+    if bool in kinds and len(kinds) > 1:
+        return [None if value is None else float(value) for value in values]
+    return values
+
+
+def needed() -> tuple[Any, Any]:
+    """pyarrow and its Parquet; ImportError without them."""
     try:
         import pyarrow
         import pyarrow.parquet

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -168,8 +168,52 @@ def test_a_worker_that_dies_takes_nothing_with_it(tmp_path: Path, times: int) ->
 def test_a_job_that_kills_its_workers_fails_alone(tmp_path: Path) -> None:
     jobs = [Job("deadly", die, (str(tmp_path), 99, "deadly")), *chain(3)]
     assert run_jobs(jobs, tmp_path / "run", spawned, workers=2) == 1
-    assert "lost with its worker" in (read_result(tmp_path / "run", "deadly") or {})["error"]
+    assert (
+        "lost 2 times, with nothing beside it"
+        in (read_result(tmp_path / "run", "deadly") or {})["error"]
+    )
     assert values(tmp_path / "run", jobs)["2/double"] == {"value": 4.0}
+
+
+class Lost(ThreadPoolExecutor):
+    """Gives some jobs back without a result, though nothing broke."""
+
+    times = 1
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
+        if Lost.times:
+            Lost.times -= 1
+            return super().submit(fail, data=b"its result")
+        return super().submit(fn, *args, **kwargs)
+
+
+@pytest.mark.parametrize(("times", "failures"), [(1, 0), (2, 1)])
+def test_a_job_that_is_lost_is_handed_out_again(tmp_path: Path, times: int, failures: int) -> None:
+    Lost.times = times
+    jobs = [Job("only", begin, (1.0,))]
+    assert run_jobs(jobs, tmp_path, lambda: Lost(1), workers=1) == failures
+    said = (read_result(tmp_path, "only") or {})["error"]
+    assert ("came back without a result 2 times" in said) == bool(failures)
+
+
+def test_an_interrupt_cancels_what_a_batch_system_has_queued() -> None:
+    queued: list[Future[Result]] = []
+
+    def submit(*given: object) -> Future[Result]:
+        queued.append(Future())
+        return queued[-1]
+
+    def interrupted() -> None:
+        with waited(SimpleNamespace(submit=submit), 2)() as executor:
+            for _ in range(3):
+                executor.submit(begin, 1.0)
+            while len(queued) < 3:
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert all(job.cancelled() for job in queued)
 
 
 def test_infinite_numbers_come_back(tmp_path: Path) -> None:
@@ -199,9 +243,10 @@ def test_names_and_needs_are_checked(tmp_path: Path) -> None:
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     jobs = chain(1)
     run_jobs(jobs, tmp_path, Inline, workers=1)
-    (tmp_path / "0/begin" / RESULT).write_text("{")
-    with pytest.raises(ValueError, match="damaged"):
-        run_jobs(jobs, tmp_path, Inline, workers=1)
+    for data in (b"{", b"\xff"):
+        (tmp_path / "0/begin" / RESULT).write_bytes(data)
+        with pytest.raises(ValueError, match=r"result\.json is damaged"):
+            run_jobs(jobs, tmp_path, Inline, workers=1)
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:

@@ -82,14 +82,33 @@ def test_what_diverged_is_no_gap() -> None:
     assert not recovered(study(math.inf, 2.0, 4.0))
 
 
-def test_seeds_that_are_missing_are_counted() -> None:
+@pytest.mark.parametrize(
+    "lost", [{"cost": math.nan}, {"cost": math.inf}, {"state": "failed"}, {"cost": None}]
+)
+def test_what_failed_recovers_less_than_anything(lost: dict[str, Any]) -> None:
     rows = study(10.0, 2.0, 4.0)
-    rows[2]["cost"] = math.nan
+    rows[2] |= lost
+    rows[2] = {k: v for k, v in rows[2].items() if v is not None}
+    if "state" in lost:
+        del rows[2]["cost"]
     (found,) = recovered(rows)
-    assert (len(found.fractions), found.missing) == (2, 1)
+    assert found.fractions[0] == -math.inf
+    assert found.median == pytest.approx(0.75, abs=0.02)
+    assert over_effects([found], HYBRID)["pendulum", "friction"] == found.median
+    (test,) = better(rows, HYBRID, ("oracle", "", 0.0)).values()
+    assert test.first == pytest.approx(4.08)
 
 
-def test_failed_cells_are_left_out() -> None:
+def test_what_has_not_run_says_nothing() -> None:
+    rows = study(10.0, 2.0, 4.0)
+    rows[2] = {k: v for k, v in rows[2].items() if k != "cost"} | {"state": "missing"}
+    (found,) = recovered(rows)
+    assert set(found.fractions) == {1, 2}
+    (test,) = better(rows, HYBRID, ("physics", "", 0.0)).values()
+    assert (test.seeds, "paired" in test.test) == (2, True)
+
+
+def test_a_seed_in_which_the_physics_failed_is_left_out() -> None:
     rows = study(10.0, 2.0, 4.0)
     failed = [r | {"state": "failed", "cost": math.nan} if r["seed"] == 1 else r for r in rows]
     (found,) = recovered(failed)
@@ -115,6 +134,14 @@ def test_a_table_comes_back(tmp_path: Path) -> None:
     write_table(rows, tmp_path / "table.parquet")
     assert same(read_table(tmp_path), rows)
     assert same(read_table(tmp_path / "table.parquet"), rows)
+
+
+def test_columns_are_of_one_kind(tmp_path: Path) -> None:
+    rows = [row("hybrid", 1.0, 0, x=True), row("hybrid", 1.0, 1, x=0.5), row("hybrid", 1.0, 2)]
+    write_table(rows, tmp_path / "table.parquet")
+    assert [r.get("x") for r in read_table(tmp_path)] == [1.0, 0.5, None]
+    with pytest.raises(ValueError, match="column 'x' has texts and numbers"):
+        write_table([rows[0], rows[1] | {"x": "many"}], tmp_path / "table.parquet")
 
 
 def test_times_are_no_part_of_a_table() -> None:

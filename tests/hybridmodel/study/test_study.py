@@ -81,6 +81,19 @@ def test_a_refused_run_changes_nothing(folder: Path) -> None:
     assert before == {f: f.read_bytes() for f in (folder / "run").rglob("*") if f.is_file()}
 
 
+def test_one_that_was_killed_as_it_began_is_begun_again(tmp_path: Path) -> None:
+    asked = Study(systems=("pendulum",), effects=("friction",), quick=True)
+    for name in (".lock", ".study.json.0123456789abcdef"):
+        (tmp_path / name).touch()
+
+    def engine() -> Inline:
+        raise InterruptedError("as soon as it would begin")
+
+    with pytest.raises(InterruptedError):
+        run_study(asked, tmp_path, engine=engine)
+    assert {row["state"] for row in read_table(tmp_path)} == {"missing"}
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match="not empty"):
