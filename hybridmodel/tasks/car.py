@@ -140,7 +140,6 @@ def task() -> Task:
             seconds=6.5,
             settle=2.0,
             tolerance=0.02,
-            sqp_iterations=8,
             sqp_tolerance=1e-2,
         ),
         quick_epochs=(10, 5, 2),

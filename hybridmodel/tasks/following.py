@@ -143,7 +143,7 @@ class Following(Control):
     shooting_iterations: int = 25
     shooting_tolerance: float = 1e-2
     exact_curvature: bool = False
-    sqp_iterations: int = 10
+    sqp_iterations: int = 30
     sqp_tolerance: float = 1e-3
     sqp_rti: bool = False
     samples: int = 200

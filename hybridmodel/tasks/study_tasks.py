@@ -29,7 +29,7 @@ def pendulum() -> Task:
 
 def cartpole() -> Task:
     """As in the demonstration."""
-    return _swung(CARTPOLE, epochs=(10, 15, 20), sqp_iterations=15)
+    return _swung(CARTPOLE, epochs=(10, 15, 20))
 
 
 def double_pendulum() -> Task:
@@ -47,7 +47,6 @@ def double_pendulum() -> Task:
         iterations=8,
         knots=10,
         warm_spread=0.1,
-        sqp_iterations=15,
         sqp_tolerance=1e-2,
     )
 
@@ -95,7 +94,6 @@ def arm() -> Task:
         iterations=8,
         knots=2,
         warm_spread=0.05,
-        sqp_iterations=8,
         sqp_tolerance=1e-2,
     )
 
