@@ -76,7 +76,10 @@ def compare_studies(first: Path, second: Path, *, row: str | None = None) -> int
         if alone:
             (place, kind), seed = alone[0]
             one = f"{_called(kind)}, {_where(place)}, seed {seed}"
-            console.print(f"only in {name}: {len(alone)} cells, as {one}", markup=False)
+            console.print(
+                f"only in {name}: {len(alone)} cell{'s' * (len(alone) != 1)}, as {one}",
+                markup=False,
+            )
     return OK
 
 

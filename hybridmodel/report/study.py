@@ -167,8 +167,7 @@ def _beats(found: Findings) -> list[Reason]:
 
 def _beyond(found: Findings) -> list[Reason]:
     """A study without an effect that no residual of (x, u) can represent flatters its models."""
-    told = found.told.get("effects with memory")
-    if told != []:
+    if found.told.get("effects with memory") != []:
         return []
     text = "none of the effects has a memory (a lag or a delay), which is what models fail at"
     return [Reason(text, None)]

@@ -198,6 +198,34 @@ def test_a_page_says_what_its_table_says(tmp_path: Path) -> None:
     assert "torch 2.10" in there.text
 
 
+def test_a_study_without_a_memory_is_said_to_be_one(tmp_path: Path) -> None:
+    said = "none of the effects has a memory"
+    for number, (effects, there) in enumerate((([], True), (["lag"], False))):
+        folder = folder_of(tmp_path / str(number), tiny(), **{"effects with memory": effects})
+        assert (said in Page(page(read_findings(folder))).text) is there
+
+
+def test_a_failed_cell_is_no_win(tmp_path: Path) -> None:
+    rows = [row for row in tiny() if row["state"] == "done"]
+    for each in rows:
+        if each["model"] == "hybrid":
+            each.update(state="failed", error="no plan")
+            del each["cost"]
+    there = Page(page(read_findings(folder_of(tmp_path, rows))))
+    assert "recovers −∞ of the gap" in there.text
+    assert "hybrid beats network in 0 % of places (0 of 1" in there.text
+
+
+def test_coverage_stands_beside_errors_where_there_is_some(tmp_path: Path) -> None:
+    rows = tiny()
+    plain = Page(page(read_findings(folder_of(tmp_path / "a", rows))))
+    assert "inside its" not in plain.text
+    sure = [r | ({"covered": 0.875} if r["model"] == "hybrid" else {}) for r in rows]
+    there = Page(page(read_findings(folder_of(tmp_path / "b", sure))))
+    assert "inside its" in there.text
+    assert "88 %" in there.text
+
+
 def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
     first, second = (folder_of(tmp_path / name, tiny()) for name in "ab")
     assert write_study(first).read_bytes() == write_study(second).read_bytes()

@@ -166,3 +166,22 @@ def test_a_study_against_anything_else_is_refused(
         assert f"{study} holds a study and {run_folder} does not" in words
     assert run(["compare", str(study), str(begun)]) == 2
     assert "holds no table" in capsys.readouterr().err
+
+
+def test_what_only_one_of_them_has_is_told(told: Callable[..., tuple[int, str]]) -> None:
+    lost = [*rows(plain)[:-1], rows(plain)[-1] | {"state": "failed"}]
+    _, words = told(rows(plain), lost)
+    assert "only in A: 1 cell, as hybrid, 60 s, car, friction, cem, seed 7" in words
+    assert "only in B" not in words
+    _, words = told(rows(plain), lost, "--row", "physics")
+    assert "only in" not in words
+
+
+def test_planners_of_one_fit_are_no_more_evidence(told: Callable[..., tuple[int, str]]) -> None:
+    def twice(cost: Callable[[str, str, int], float]) -> list[Row]:
+        once = rows(cost, systems=("car",))
+        return [*once, *(row | {"planner": "sqp"} for row in once)]
+
+    _, words = told(twice(plain), twice(better_hybrid))
+    assert "hybrid, 60 s 2 places" in words.split("each place B", 1)[0]
+    assert "test: paired sign-flip permutation, 8 costs on either side" in words
