@@ -38,8 +38,8 @@ def compare_studies(first: Path, second: Path, *, row: str | None = None) -> int
     from hybridmodel.study import read_table, same
 
     tables = [read_table(path) for path in (first, second)]
-    costs = [_costs(table) for table in tables]
-    pairs, left_out = _shared(*costs)
+    costs, others = map(_costs, tables)
+    pairs, left_out = _shared(costs, others)
     if row is not None and row not in (known := {kind[0]: None for _, kind in pairs}):
         raise ValueError(f"--row is one of {list(known)}, which both have run, got {row!r}")
     pairs = {key: pair for key, pair in pairs.items() if row in (None, key[1][0])}
@@ -72,7 +72,7 @@ def compare_studies(first: Path, second: Path, *, row: str | None = None) -> int
         console.print(f"by chance alone, about {able / 20:.2g} of {able} places would differ")
     if left_out:
         console.print(f"left out: {left_out} cells whose cost is not finite")
-    for name, alone in zip("AB", (_alone(*costs, row), _alone(*costs[::-1], row)), strict=True):
+    for name, alone in (("A", _alone(costs, others, row)), ("B", _alone(others, costs, row))):
         if alone:
             (place, kind), seed = alone[0]
             one = f"{_called(kind)}, {_where(place)}, seed {seed}"
