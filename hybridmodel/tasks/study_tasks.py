@@ -24,12 +24,12 @@ EFFECTS = ("parameters", "friction", "actuator", "lag", "all")
 
 def pendulum() -> Task:
     """As in the demonstration."""
-    return _swung(PENDULUM, epochs=(10, 15, 20))
+    return _swung(PENDULUM)
 
 
 def cartpole() -> Task:
     """As in the demonstration."""
-    return _swung(CARTPOLE, epochs=(10, 15, 20))
+    return _swung(CARTPOLE)
 
 
 def double_pendulum() -> Task:
@@ -39,7 +39,6 @@ def double_pendulum() -> Task:
     system = DoublePendulum(inputs=inputs)
     return _swung(
         replace(DOUBLE_PENDULUM, system=system, smoothing=0.5),
-        epochs=(10, 10, 10),
         horizon=30,
         every=4,
         samples=300,
@@ -53,7 +52,7 @@ def double_pendulum() -> Task:
 
 def small_car() -> Task:
     """As it is."""
-    return _followed(car.task(), epochs=(30, 10, 4), stride=2)
+    return _followed(car.task(), stride=2)
 
 
 def flight() -> Task:
@@ -65,7 +64,6 @@ def flight() -> Task:
     high = replace(task.logging, center=(x, y, _HIGH, heading), start=(x, y, _HIGH, *rest))
     return _followed(
         replace(task, substeps=8, logging=high),
-        epochs=(20, 8, 2),
         stride=3,
         seconds=5.5,
         samples=400,
@@ -83,7 +81,6 @@ def arm() -> Task:
     recipe = replace(task.recipe, fit_parameters=known)
     return _followed(
         replace(task, smoothing=1.0, oracle_substeps=1, recipe=recipe),
-        epochs=(30, 8, 3),
         stride=10,
         weight=1e5,
         seconds=3.0,
@@ -98,27 +95,26 @@ def arm() -> Task:
     )
 
 
-def _followed(task: Task, epochs: tuple[int, ...], stride: int, **control: object) -> Task:
-    """Fewer held-out logs, and a shorter fit."""
+def _followed(task: Task, stride: int, **control: object) -> Task:
+    """Fewer held-out logs, and one fit in place of a sweep."""
     assert isinstance(task.logging, Motions)
     assert isinstance(task.control, Following)
-    recipe = replace(task.recipe, epochs=epochs, horizons=task.recipe.horizons[: len(epochs)])
     return replace(
         task,
         logging=replace(task.logging, held_out=2),
-        recipe=replace(recipe, stride=stride, sweep=(1e-2,), starts=1),
+        recipe=replace(task.recipe, stride=stride, sweep=(1e-2,), starts=1),
         control=replace(task.control, **control),  # type: ignore[arg-type]
     )
 
 
-def _swung(task: Task, epochs: tuple[int, ...], **control: object) -> Task:
-    """Attempts by SQP, and a shorter fit."""
+def _swung(task: Task, **control: object) -> Task:
+    """Attempts by SQP, and one fit in place of a sweep."""
     assert isinstance(task.logging, Attempts)
     assert isinstance(task.control, SwingUp)
     return replace(
         task,
         logging=replace(task.logging, planner="sqp"),
-        recipe=replace(task.recipe, epochs=epochs, sweep=(1e-2,), starts=3),
+        recipe=replace(task.recipe, sweep=(1e-2,), starts=3),
         control=replace(task.control, **control),  # type: ignore[arg-type]
     )
 
